@@ -1,0 +1,88 @@
+# What one can do here. `make` alone lists it.
+
+SHELL  := /bin/sh
+PYTHON ?= python3
+PREFIX ?= /opt/splice
+BIN    := .venv/bin
+# Nothing of the caller's pip settings decides what is installed; a company's proxy and certificates stay.
+PIP    := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT -u PIP_TARGET -u PIP_PREFIX -u PIP_USER -u PIP_REQUIRE_VIRTUALENV \
+          PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+SOURCES := proxy tests $(wildcard bench)
+
+.PHONY: help setup setup-run run test check fmt lint unit bench corpus chaos install uninstall
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+# Each stamp is newer than the lock that it was installed from, so a second run costs nothing. The
+# tools include what the gateway runs on: whoever has them needs no second installation.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "found $$($(PYTHON) --version 2>&1 || true), needed Python 3.11 or later: name one, as in 'make PYTHON=python3.12'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "installing what the gateway runs on into .venv"
+	@$(PIP) $(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	@$(PIP) $(BIN)/pip install --quiet --no-index --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock requirements.lock pyproject.toml | .venv/bin/python
+	@echo "installing the locked tools into .venv"
+	@$(PIP) $(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@$(PIP) $(BIN)/pip install --quiet --no-index --no-build-isolation --no-deps -e .
+	@touch $@ .venv/run.stamp
+
+setup: .venv/dev.stamp ## .venv with everything that the targets below need
+
+run: .venv/run.stamp ## the gateway with config.toml, or the demo without one
+	@if [ -f config.toml ]; then exec $(BIN)/splice serve -c config.toml; else exec $(BIN)/splice demo; fi
+
+test: lint ## the whole suite: what CI runs
+	@$(BIN)/pytest
+
+check: fmt-check lint unit ## the quick gate: format, lint, types, layers, spelling, unit tests
+
+fmt: setup ## reformat, and fix what can be fixed mechanically
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: fmt-check
+fmt-check: setup
+	@$(BIN)/ruff format --check $(SOURCES)
+
+lint: setup
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+
+unit: setup
+	@$(BIN)/pytest tests/unit tests/test_layers.py
+
+bench: setup ## the benchmark table
+	@$(BIN)/python -m bench.gateway
+
+corpus: setup ## the table of replayed recordings
+	@$(BIN)/pytest -s tests/corpus
+
+chaos: setup ## the long fault tests
+	@$(BIN)/pytest --timeout=0 -m chaos tests/chaos
+
+# A release is a venv of its own; the configuration of an earlier installation is kept.
+install: ## install below PREFIX (/opt/splice) and /etc/splice; DESTDIR is respected
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
+	@echo "installing into $(DESTDIR)$(PREFIX)"
+	@$(PYTHON) -m venv "$(DESTDIR)$(PREFIX)"
+	@$(PIP) "$(DESTDIR)$(PREFIX)/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
+	@$(PIP) "$(DESTDIR)$(PREFIX)/bin/python" -m pip install --quiet --no-index --no-build-isolation --no-deps --force-reinstall .
+	@install -d -m 0755 "$(DESTDIR)/etc/splice"
+	@[ -e "$(DESTDIR)/etc/splice/config.toml" ] \
+		|| install -m 0640 config.example.toml "$(DESTDIR)/etc/splice/config.toml"
+
+uninstall: ## remove what install made, except /etc/splice/config.toml
+	@[ -f "$(DESTDIR)$(PREFIX)/pyvenv.cfg" ] || { echo "no installation in $(DESTDIR)$(PREFIX)" >&2; exit 1; }
+	@rm -rf -- "$(DESTDIR)$(PREFIX)"

@@ -1,0 +1,242 @@
+"""The composition root: a configuration becomes objects, listeners, and a process that ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from proxy import __version__
+from proxy import demo as demo_provider
+from proxy.billing.keys import Keyring
+from proxy.config import Config, key_hash, load, loads, new_key
+from proxy.demo.greeting import greeting
+from proxy.dialects.chat.encode import error_frame as chat_error_frame
+from proxy.dialects.memory import Memory
+from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.log import Bridge, Log, open_log
+from proxy.relay.call import Means
+from proxy.relay.record import Record
+from proxy.routing.catalog import Catalog
+from proxy.routing.pool import Pool
+from proxy.server import routes
+from proxy.server.admin import Admin
+from proxy.server.gateway import Gateway
+from proxy.server.guard import Limits, Server
+from proxy.server.listeners import CannotListen, open_sockets, tls_context
+from proxy.server.listeners import serve as accept
+from proxy.tasks import spawn
+from proxy.upstream.connections import Connections
+
+SWEEP = 0.25
+"""Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
+_KEEPALIVE_SWEEPS = 20
+_POLL = 0.05
+_DEMO_PORT = 8080
+_DEMO_GRACE = 3.0
+
+
+def serve(path: Path) -> int:
+    """Run the daemon on the configuration at ``path`` until it is told to stop; return the exit code.
+
+    Raises ConfigError if the file is not a configuration.
+    """
+    config = load(path, os.environ)
+    log = open_log(config.logging.level, config.logging.format, os.environ, time.time)
+    for warning in config.warnings:
+        log.warning(warning)
+    try:
+        uvloop.run(_serve(config, log))
+    except CannotListen as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(config: Config, log: Log) -> None:
+    stop = _stop_signals()
+    async with AsyncExitStack() as stack:
+        running = await start(config, log, os.environ)
+        stack.push_async_callback(running.close)
+        log.info("ready", version=__version__, listen=", ".join(map(str, config.server.listen)))
+        await stop.wait()
+        log.info("stopping", in_flight=len(running.gateway.calls))
+        await running.drain(config.server.grace_period)
+
+
+def _stop_signals() -> asyncio.Event:
+    """Return the event that SIGTERM or SIGINT sets; a second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    return stop
+
+
+class Running:
+    """A gateway that accepts requests."""
+
+    def __init__(self, gateway: Gateway, connections: Connections, log: Log) -> None:
+        self.gateway = gateway
+        self._connections = connections
+        self._log = log
+        self._listeners: list[asyncio.Server] = []
+        self._servers: list[Server] = []
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def listen(self, config: Config, environ: Mapping[str, str]) -> None:
+        """Open every listener of ``config``, or none of them: raises CannotListen."""
+        context = tls_context(config.server.tls)
+        public = open_sockets(config.server.listen, environ)
+        try:
+            private = open_sockets(config.admin.listen, environ)
+        except CannotListen:
+            for one in public:
+                one.close()
+            raise
+        limits = Limits(body=config.server.max_body)
+        server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
+        admin = Server(Admin(self.gateway).handle, limits=limits)
+        self._servers = [server, admin]
+        self._listeners = [*await accept(server, public, context), *await accept(admin, private, None)]
+        self._sweeper = spawn(self._sweep(), "sweep", lambda error: self._log.error("the sweep died", error))
+
+    async def drain(self, grace: float) -> None:
+        """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over."""
+        self.gateway.draining = True
+        for listener in self._listeners:
+            listener.close()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace
+        while self.gateway.calls and loop.time() < until:
+            await asyncio.sleep(_POLL)
+        for call in list(self.gateway.calls):
+            call.dismiss()
+        while self.gateway.calls and loop.time() < until + 1:
+            await asyncio.sleep(_POLL)
+
+    async def close(self) -> None:
+        """Drop what is left: listeners, clients, upstreams."""
+        for listener in self._listeners:
+            listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self._servers:
+            await server.shutdown(timeout=1)
+        self._connections.close()
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn = 0
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = loop.time()
+            for call in list(self.gateway.calls):
+                call.sweep(now)
+            turn += 1
+            if turn % _KEEPALIVE_SWEEPS == 0:
+                self._connections.sweep(now)
+
+
+async def start(config: Config, log: Log, environ: Mapping[str, str]) -> Running:
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen."""
+    bridge = Bridge(log)
+    root = logging.getLogger()
+    root.handlers = [bridge]
+    root.setLevel(logging.WARNING)
+    connections = Connections(connect_timeout=config.timeouts.connect)
+    pool = Pool(config)
+    means = Means(
+        pool=pool,
+        connections=connections,
+        streaming=config.streaming,
+        retry=config.retry,
+        agent=f"splice/{__version__}".encode(),
+        expose=config.server.expose,
+        frame_error={"chat": chat_error_frame, "messages": messages_error_frame},
+        settle=partial(_settle, log),
+    )
+    gateway = Gateway(
+        config=config,
+        catalog=Catalog(config),
+        keyring=Keyring(config.keys),
+        pool=pool,
+        means=means,
+        memory=Memory(),
+        log=log,
+        clock=time.time,
+        routes=routes.find,
+        version=__version__,
+    )
+    running = Running(gateway, connections, log)
+    await running.listen(config, environ)
+    return running
+
+
+def _settle(log: Log, record: Record) -> None:
+    """Write the log line of a request that has ended."""
+    say = log.warning if record.error is not None and record.status >= 500 else log.info
+    say("request", **record.fields())
+
+
+# The demo.
+
+
+def demo(port: int | None) -> int:
+    """Run a gateway with its own provider on ``port`` (None: the first free one from 8080); return the exit code."""
+    with tempfile.TemporaryDirectory(prefix="splice-demo-") as directory:
+        try:
+            uvloop.run(_demo(port, directory))
+        except CannotListen as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+async def _demo(port: int | None, directory: str) -> None:
+    stop = _stop_signals()
+    chosen = port if port is not None else _free_pair(_DEMO_PORT)
+    key = new_key("sk-splice-")
+    log = open_log("warning", "auto", os.environ, time.time)
+    async with AsyncExitStack() as stack:
+        provider = await demo_provider.start()
+        stack.push_async_callback(provider.close)
+        text = demo_provider.config_text(provider.url, chosen, key_hash(key), directory)
+        config = loads(text, Path(directory) / "config.toml", os.environ)
+        running = await start(config, log, os.environ)
+        stack.push_async_callback(running.close)
+        public, admin = (f"http://{listen}" for listen in (config.server.listen[0], config.admin.listen[0]))
+        print(greeting(public, admin, key), flush=True)
+        await stop.wait()
+        await running.drain(_DEMO_GRACE)
+
+
+def _free_pair(first: int) -> int:
+    """Return the first port from ``first`` that is free together with the one after it, for the admin listener."""
+    for port in range(first, first + 1000, 2):
+        try:
+            for one in (port, port + 1):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", one))
+        except OSError:
+            continue
+        return port
+    raise CannotListen(f"found no free port from {first} to {first + 1000}; name one with --port")

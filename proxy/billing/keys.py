@@ -1,0 +1,47 @@
+"""Who may call: keys by their digests, and what each may do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from ipaddress import ip_address
+
+from proxy.config.model import Key
+from proxy.errors import GatewayError, Kind
+
+
+def digest(token: str) -> str:
+    """Return the hex SHA-256 of a whole token.
+
+    A header may hold any bytes; aiohttp hands those that are no UTF-8 on as surrogates, which must hash and not raise.
+    """
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class Keyring:
+    """The keys that are known, by digest: who looks one up with a wrong token learns nothing from the time it takes."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._by_digest = {key.hash: key for key in keys}
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    def find(self, token: str) -> Key | None:
+        """Return the key that ``token`` opens."""
+        return self._by_digest.get(digest(token))
+
+
+def check(key: Key, now: datetime, address: str | None) -> None:
+    """Raise the 403 of a key that may not be used, now or from ``address`` (None: a unix socket)."""
+    if not key.enabled:
+        raise GatewayError(Kind.KEY_DISABLED, "This key is disabled.")
+    if key.expires is not None and key.expires <= now:
+        raise GatewayError(
+            Kind.KEY_EXPIRED, f"This key expired on {key.expires:%Y-%m-%d %H:%M} UTC."
+        )
+    if key.allow_ip and (
+        address is None or not any(ip_address(address) in net for net in key.allow_ip)
+    ):
+        raise GatewayError(Kind.ADDRESS_NOT_ALLOWED, "This key may not be used from your address.")

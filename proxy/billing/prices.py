@@ -1,0 +1,215 @@
+"""What a call costs: its usage times a price, in whole micro-dollars.
+
+Rules that hold here:
+
+1. A price is USD per million tokens, which is micro-USD per token; searches are USD per thousand.
+2. Over a tier's threshold the tier prices the whole request, as providers do, not the excess.
+3. No fraction is lost on the way: amounts are integers of the row's own smallest unit, and the sum is
+   rounded once, half up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any
+
+from proxy.usage import Usage
+
+RATES = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "audio_input",
+    "audio_output",
+    "searches_kcount",
+)
+"""The rates that a price may state."""
+
+_FALLBACKS = {
+    "cache_read": "input",
+    "cache_write": "input",
+    "cache_write_1h": "input",
+    "audio_input": "input",
+    "audio_output": "output",
+}
+_MICRO_PER_SEARCH = 1000  # a dollar per thousand searches is a thousand micro-dollars each
+_LONGEST_FRACTION = 18
+
+Stated = Mapping[str, Decimal | None]
+"""Rates by name; None, or no entry, is a rate that is not stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Micro-USD for each token and search, times ``unit``, which makes all of them integers."""
+
+    unit: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+    audio_input: int
+    audio_output: int
+    search: int
+
+    @classmethod
+    def of(cls, stated: Stated) -> Rates:
+        """Return the rates; a cache or audio rate that is not stated is the plain one."""
+        found = {name: stated.get(name) for name in RATES}
+        for name, plain in _FALLBACKS.items():
+            if found[name] is None:
+                found[name] = found[plain]
+        amounts = {name: Decimal(0) if rate is None else rate for name, rate in found.items()}
+        for name, amount in amounts.items():
+            if not amount.is_finite() or amount < 0 or _fraction(amount) > _LONGEST_FRACTION:
+                raise ValueError(f"{name}: found {amount}, expected a price from 0 up")
+        unit = 10 ** max(_fraction(amount) for amount in amounts.values())
+        whole = {name: int(Fraction(amount) * unit) for name, amount in amounts.items()}
+        search = whole.pop("searches_kcount") * _MICRO_PER_SEARCH
+        return cls(unit=unit, search=search, **whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One row: what holds from ``since`` on (None: always has).
+
+    ``tiers`` are (threshold, rates) from the highest threshold down: the first whose threshold the
+    prompt's tokens exceed, cached ones included, prices the request; else ``rates`` do.
+    """
+
+    rates: Rates
+    tiers: tuple[tuple[int, Rates], ...] = ()
+    since: datetime | None = None
+
+    @classmethod
+    def of(
+        cls,
+        stated: Stated,
+        tiers: Iterable[tuple[int, Stated]] = (),
+        since: datetime | None = None,
+    ) -> Price:
+        """Return the row of stated rates. What a tier does not state stays as it is below the tier."""
+        below = {name: rate for name, rate in stated.items() if rate is not None}
+        made = []
+        for above, over in tiers:
+            changed = {name: rate for name, rate in over.items() if rate is not None}
+            made.append((above, Rates.of({**below, **changed})))
+        made.sort(key=lambda tier: tier[0], reverse=True)
+        return cls(Rates.of(stated), tuple(made), since)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> tuple[Price, ...]:
+        """Return the rows of a price as JSON or TOML states it: one table, or one for each date.
+
+        Numbers may be strings, integers or decimals; a float counts as what it prints as. A table has
+        the names of ``RATES``, ``tiers`` (each with ``above``) and ``from``, a date in UTC or a moment.
+        Raises ValueError.
+        """
+        tables = [table] if isinstance(table, Mapping) else table
+        rows = [cls._row(row) for row in tables]
+        if not rows:
+            raise ValueError("found no price, expected at least one row")
+        return tuple(sorted(rows, key=lambda row: row.since or _ALWAYS))
+
+    @classmethod
+    def _row(cls, row: Mapping[str, Any]) -> Price:
+        tiers = []
+        for tier in row.get("tiers", ()):
+            above = tier.get("above")
+            if type(above) is not int or above < 0:
+                raise ValueError(f"above: found {above!r}, expected a number of tokens")
+            tiers.append((above, _stated(tier, "above")))
+        start = row.get("from")
+        since = None if start is None else _moment(start)
+        return cls.of(_stated(row, "tiers", "from"), tiers, since)
+
+
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+
+
+def cost_micro(usage: Usage, prices: Price | Sequence[Price], at: date) -> int:
+    """Return what ``usage`` costs in micro-USD, rounded half up.
+
+    Of several rows, ascending by date, the last that holds at ``at`` counts; if none does yet, the
+    first. ``at`` may be a datetime; without a zone it is UTC.
+    """
+    price = prices if isinstance(prices, Price) else _row_at(prices, at)
+    rates = price.rates
+    if price.tiers:
+        prompt = usage.input_total
+        for above, over in price.tiers:
+            if prompt > above:
+                rates = over
+                break
+    heard = min(usage.audio_input, usage.input)
+    spoken = min(usage.audio_output, usage.output)
+    amount = (
+        (usage.input - heard) * rates.input
+        + usage.cache_read * rates.cache_read
+        + usage.cache_write * rates.cache_write
+        + usage.cache_write_1h * rates.cache_write_1h
+        + heard * rates.audio_input
+        + (usage.output - spoken) * rates.output
+        + spoken * rates.audio_output
+        + usage.searches * rates.search
+    )
+    unit = rates.unit
+    return (2 * amount + unit) // (2 * unit)
+
+
+def _row_at(prices: Sequence[Price], at: date) -> Price:
+    if len(prices) == 1:
+        return prices[0]
+    now = _utc(at)
+    for row in reversed(prices):
+        if row.since is None or row.since <= now:
+            return row
+    return prices[0]
+
+
+def _stated(table: Mapping[str, Any], *others: str) -> dict[str, Decimal]:
+    stated = {}
+    for name, value in table.items():
+        if name in others:
+            continue
+        if name not in RATES:
+            raise ValueError(f"found the unknown rate {name!r}, expected one of {', '.join(RATES)}")
+        stated[name] = _decimal(name, value)
+    return stated
+
+
+def _decimal(name: str, value: object) -> Decimal:
+    if isinstance(value, str | int | float | Decimal) and not isinstance(value, bool):
+        try:
+            return Decimal(str(value))
+        except InvalidOperation:
+            pass
+    raise ValueError(f"{name}: found {value!r}, expected a number")
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, date):
+        raise ValueError(f"from: found {value!r}, expected a date")  # noqa: TRY004 - one error for all
+    return _utc(value)
+
+
+def _utc(moment: date) -> datetime:
+    """Return the moment in UTC; a date is its first moment."""
+    if not isinstance(moment, datetime):
+        return datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _fraction(amount: Decimal) -> int:
+    """Return how many decimal places ``amount`` has."""
+    exponent = amount.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0

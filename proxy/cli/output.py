@@ -1,0 +1,32 @@
+"""What commands print: tables for people, tabs for pipes, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import orjson
+
+
+def complain(message: str) -> None:
+    """An error or a warning, on the error stream; several lines are several of them."""
+    for line in message.splitlines():
+        print(f"splice: {line}", file=sys.stderr)
+
+
+def print_json(value: object) -> None:
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_table(rows: Sequence[Sequence[str]], *, aligned: bool | None = None) -> None:
+    """Columns on a terminal; elsewhere one tab between cells, which cut and awk understand."""
+    if aligned is None:
+        aligned = sys.stdout.isatty()
+    if not aligned:
+        for row in rows:
+            print("\t".join(row))
+        return
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,115 @@
+"""Finds the configuration file and reads it: everything that is wrong is told at once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+
+from proxy.config import keys, model, models, sections, upstreams
+from proxy.config.checks import check
+from proxy.config.errors import ConfigError
+from proxy.config.lines import key_lines
+from proxy.config.reader import Document, Setting
+
+
+def find(explicit: str | None, environ: Mapping[str, str]) -> Path:
+    """The file that a command uses.
+
+    One that is named, by ``-c`` or ``$SPLICE_CONFIG``, is used and must exist; else the first that
+    exists of ``./config.toml``, the user's and the system's. Raises ConfigError naming the places.
+    """
+    for name, source in ((explicit, "-c"), (environ.get("SPLICE_CONFIG"), "$SPLICE_CONFIG")):
+        if name:
+            path = Path(name)
+            if not path.is_file():
+                raise ConfigError(f"{source}: found no file {name}, expected a configuration file")
+            return path
+    home = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME') or Path.home()}/.config"
+    places = [
+        Path("config.toml"),
+        Path(home, "splice/config.toml"),
+        Path("/etc/splice/config.toml"),
+    ]
+    for place in places:
+        if place.is_file():
+            return place
+    listed = ", ".join(map(str, places))
+    raise ConfigError(f"found no configuration in {listed}; make one with `splice init`")
+
+
+def load(path: Path, environ: Mapping[str, str]) -> model.Config:
+    """The configuration in a file; raises ConfigError with every fault."""
+    return loads(_text(path), path, environ)
+
+
+def loads(text: str, path: Path, environ: Mapping[str, str]) -> model.Config:
+    """The configuration in a text; *path* names it in messages and anchors relative paths."""
+    return _read(text, path, environ)[0]
+
+
+def explain(path: Path, environ: Mapping[str, str]) -> list[Setting]:
+    """Every value in effect with its origin, in the order of the sections; secrets masked."""
+    _, document = _read(_text(path), path, environ)
+    return document.settings
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: found no file to read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: found bytes that are not UTF-8, expected text") from error
+
+
+def _read(text: str, path: Path, environ: Mapping[str, str]) -> tuple[model.Config, Document]:
+    try:
+        values = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(_syntax(str(error), text, path)) from error
+    document = Document(path, key_lines(text.replace("\r\n", "\n")), values, environ)
+    config = _config(document)
+    if not document.faults:
+        config = check(config, document)
+    if document.faults:
+        raise ConfigError(*(message for _, message in sorted(document.faults)))
+    return config, document
+
+
+def _config(document: Document) -> model.Config:
+    root = document.root
+    config = model.Config(
+        path=document.path,
+        server=sections.server(root.table("server")),
+        admin=sections.admin(root.table("admin")),
+        state=sections.state(root.table("state")),
+        logging=sections.logging(root.table("logging")),
+        streaming=sections.streaming(root.table("streaming")),
+        timeouts=(timeouts := sections.timeouts(root.table("timeouts"), model.Timeouts())),
+        retry=sections.retry(root.table("retry")),
+        cooldown=sections.cooldown(root.table("cooldown")),
+        limits=sections.limits(root.table("limits")),
+        translation=sections.translation(root.table("translation")),
+        metrics=sections.metrics(root.table("metrics")),
+        keys_policy=sections.keys_policy(root.table("keys_policy")),
+        providers=(providers := upstreams.providers(root.table("providers"))),
+        accounts=upstreams.accounts(root.tables("accounts"), providers),
+        models=models.models(root.tables("models"), providers, timeouts),
+        keys=keys.keys(root.tables("keys")),
+    )
+    root.finish()
+    return config
+
+
+_AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+
+
+def _syntax(message: str, text: str, path: Path) -> str:
+    """The parser's complaint with its line in the place where ours have it."""
+    match = _AT_LINE.search(message)
+    line = int(match[1]) if match else text.count("\n") + 1
+    said = message[: match.start()].strip() if match else message.partition(" (at ")[0]
+    return f"{path}:{line}: found no valid TOML, expected key = value ({said.lower()})"

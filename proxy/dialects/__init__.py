@@ -1,0 +1,1 @@
+"""Wire formats: bytes in, bytes out. Nothing here does I/O, reads a clock or writes a log."""

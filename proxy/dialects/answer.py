@@ -1,0 +1,329 @@
+"""An upstream's answer on its way to the client, in the client's dialect.
+
+There are four: a stream spliced (``proxy.dialects.splice``) or translated, and a whole document spliced or translated. The relay
+feeds all of them the same way and asks them the same things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import orjson
+
+from proxy.dialects import refusal
+from proxy.dialects.collected import Collected
+from proxy.dialects.reply import Encoder, Meter, Reply
+from proxy.dialects.sse import Splitter
+from proxy.dialects.turn import Decoder
+from proxy.errors import GatewayError, Kind
+from proxy.usage import Usage
+
+MAX_HOPS = 32
+"""How often a Gemini answer is continued before it is called too long."""
+
+
+class Answer(Protocol):
+    """``committed``: content has come, so no other account may be tried. ``ended``: nothing may follow. ``error``: the
+    failure that ended it, whose frame ``feed`` or ``finish`` has returned. ``continuation``: the token with which the
+    upstream wants to be asked on, after ``finish`` returned without an end."""
+
+    @property
+    def committed(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def error(self) -> GatewayError | None: ...
+    @property
+    def answer_id(self) -> str: ...
+    @property
+    def continuation(self) -> str | None: ...
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes for the client that ``data`` of the upstream's body gives."""
+
+    def finish(self) -> bytes:
+        """Return the bytes that the end of the upstream's body gives."""
+
+    def fail(self, error: GatewayError) -> bytes:
+        """End the answer with ``error``; return the frame that says so in a stream that has begun."""
+
+    def usage(self) -> Usage:
+        """Return what was consumed so far, as told or as estimated."""
+
+
+class ContinuableDecoder(Decoder, Protocol):
+    """A decoder of an upstream that can ask to be asked on (Gemini)."""
+
+    continuation: str | None
+
+    def resume(self) -> None: ...
+    def give_up(self) -> None: ...
+
+
+class Translation:
+    """A stream in another dialect: the upstream's events are decoded, and the verbs are encoded as they come.
+
+    ``document``: the upstream answered with one JSON document although a stream was asked of it.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        encoder: Encoder,
+        meter: Meter,
+        reply: Reply,
+        *,
+        document: bool = False,
+    ) -> None:
+        self._decoder = decoder
+        self._encoder = encoder
+        self._meter = meter
+        self._reply = reply
+        self._splitter = Splitter()
+        self._gathered: list[bytes] | None = [] if document else None
+        self._hops = 0
+        self.answer_id = ""
+        self.continuation: str | None = None
+
+    @property
+    def committed(self) -> bool:
+        return self._encoder.committed
+
+    @property
+    def ended(self) -> bool:
+        return self._encoder.ended
+
+    @property
+    def error(self) -> GatewayError | None:
+        return self._encoder.error
+
+    def feed(self, data: bytes) -> bytes:
+        if self._gathered is not None:
+            self._gathered.append(data)
+            return b""
+        decoder = self._decoder
+        for name, event in self._splitter.feed(data):
+            decoder.event(name, event)
+            if decoder.ended:
+                break
+        return self._taken()
+
+    def finish(self) -> bytes:
+        decoder = self._decoder
+        if self._gathered is not None:
+            _play_document(b"".join(self._gathered), decoder, self._encoder)
+        else:
+            for name, event in self._splitter.finish():
+                if not decoder.ended:
+                    decoder.event(name, event)
+            if not decoder.ended:
+                decoder.finish()
+        self.continuation = _continuation(decoder)
+        if self.continuation is not None:
+            self._hops += 1
+            if self._hops >= MAX_HOPS:
+                return self.give_up()
+        return self._taken()
+
+    def resume(self) -> None:
+        """Get ready for the answer to the request that continues this one."""
+        self.continuation = None
+        self._splitter = Splitter()
+        _continuable(self._decoder).resume()
+
+    def give_up(self) -> bytes:
+        """End an answer that cannot be continued as one that grew too long; return its last frames."""
+        self.continuation = None
+        _continuable(self._decoder).give_up()
+        return self._taken()
+
+    def fail(self, error: GatewayError) -> bytes:
+        self._encoder.fail(error)
+        return self._taken()
+
+    def usage(self) -> Usage:
+        return self._meter.usage(self._reply.estimate_input)
+
+    def _taken(self) -> bytes:
+        frames = self._encoder.frames
+        if not frames:
+            return b""
+        taken = b"".join(frames)
+        frames.clear()
+        return taken
+
+
+class Whole:
+    """A document in another dialect, gathered from an upstream that answers with a document or with a stream."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        collected: Collected,
+        write_answer: Callable[[Collected, Reply, Usage], dict[str, Any]],
+        reply: Reply,
+        *,
+        document: bool,
+    ) -> None:
+        self._decoder = decoder
+        self._collected = collected
+        self._write_answer = write_answer
+        self._reply = reply
+        self._splitter = Splitter()
+        self._gathered: list[bytes] | None = [] if document else None
+        self._hops = 0
+        self.committed = False
+        self.continuation: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._collected.ended
+
+    @property
+    def error(self) -> GatewayError | None:
+        return self._collected.error
+
+    @property
+    def answer_id(self) -> str:
+        return self._collected.answer_id
+
+    def feed(self, data: bytes) -> bytes:
+        if self._gathered is not None:
+            self._gathered.append(data)
+            return b""
+        for name, event in self._splitter.feed(data):
+            if not self._decoder.ended:
+                self._decoder.event(name, event)
+        return b""
+
+    def finish(self) -> bytes:
+        decoder = self._decoder
+        if self._gathered is not None:
+            _play_document(b"".join(self._gathered), decoder, self._collected)
+            self._gathered = []
+        else:
+            for name, event in self._splitter.finish():
+                if not decoder.ended:
+                    decoder.event(name, event)
+            if not decoder.ended:
+                decoder.finish()
+        self.continuation = _continuation(decoder)
+        if self.continuation is not None:
+            self._hops += 1
+            return self.give_up() if self._hops >= MAX_HOPS else b""
+        return self._rendered()
+
+    def resume(self) -> None:
+        """Get ready for the answer to the request that continues this one."""
+        self.continuation = None
+        self._splitter = Splitter()
+        _continuable(self._decoder).resume()
+
+    def give_up(self) -> bytes:
+        """End an answer that cannot be continued as one that grew too long; return it."""
+        self.continuation = None
+        _continuable(self._decoder).give_up()
+        return self._rendered()
+
+    def fail(self, error: GatewayError) -> bytes:
+        self._collected.fail(error)
+        return b""
+
+    def usage(self) -> Usage:
+        if self._collected.reported is not None:
+            return self._collected.reported
+        meter = Meter()
+        for choice in self._collected.choices:
+            for part in choice.parts:
+                meter.saw(getattr(part, "text", "") or getattr(part, "arguments", ""))
+        return meter.usage(self._reply.estimate_input)
+
+    def _rendered(self) -> bytes:
+        if self._collected.error is not None:
+            return b""
+        self.committed = True
+        return orjson.dumps(self._write_answer(self._collected, self._reply, self.usage()))
+
+
+class WholeSplice:
+    """A document of the client's own dialect: its bytes as they came, its usage read.
+
+    ``read_usage`` takes the parsed document.
+    """
+
+    def __init__(
+        self, read_usage: Callable[[dict[str, Any]], Usage | None], estimate_input: Callable[[], int]
+    ) -> None:
+        self._read_usage = read_usage
+        self._estimate_input = estimate_input
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._usage: Usage | None = None
+        self.committed = False
+        self.ended = False
+        self.error: GatewayError | None = None
+        self.answer_id = ""
+        self.continuation: str | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        self._gathered.append(data)
+        self._size += len(data)
+        return b""
+
+    def finish(self) -> bytes:
+        self.ended = True
+        body = b"".join(self._gathered)
+        document = _parsed(body)
+        self.error = _refused(document)
+        if self.error is not None or not isinstance(document, dict):
+            return b""
+        self.committed = True
+        self.answer_id = str(document.get("id") or "")
+        self._usage = self._read_usage(document)
+        return body
+
+    def fail(self, error: GatewayError) -> bytes:
+        self.ended = True
+        self.error = error
+        return b""
+
+    def usage(self) -> Usage:
+        return self._usage or Usage(input=self._estimate_input(), output=self._size // 8, estimated=True)
+
+
+def _play_document(body: bytes, decoder: Decoder, turn: Encoder | Collected) -> None:
+    """Decode a whole document, or fail the turn if it is an error or no JSON object."""
+    document = _parsed(body)
+    error = _refused(document)
+    if error is not None:
+        turn.fail(error)
+    else:
+        decoder.answer(document)
+
+
+def _parsed(body: bytes) -> object:
+    """Return the JSON of ``body``, or None. White space in front is what providers send to keep a connection alive."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _refused(document: object) -> GatewayError | None:
+    """Return the failure that a document with status 200 stands for, if it is one."""
+    if not isinstance(document, dict):
+        return GatewayError(Kind.MALFORMED, evidence=f"expected a JSON object, found {type(document).__name__}")
+    if document.get("error"):
+        return refusal.classify_event(document["error"])
+    return None
+
+
+def _continuation(decoder: Decoder) -> str | None:
+    return getattr(decoder, "continuation", None)
+
+
+def _continuable(decoder: Decoder) -> ContinuableDecoder:
+    if not hasattr(decoder, "resume"):
+        raise TypeError(f"{decoder!r} cannot be continued")
+    return decoder  # type: ignore[return-value]  # told apart by its method

@@ -1,0 +1,253 @@
+"""A chat client's request, in the neutral form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from proxy.dialects.chat.fields import (
+    Object,
+    boolean,
+    integer,
+    json_object,
+    needed_object,
+    needed_string,
+    number,
+    path,
+    positive,
+    string,
+    strings,
+    unknown_word,
+    wrong,
+)
+from proxy.dialects.chat.history import read_messages
+from proxy.dialects.chat.tools import read_tool_choice, read_tools
+from proxy.dialects.conversation import EFFORTS, Conversation, Effort, Format, Reasoning, WebSearch
+from proxy.errors import unsupported
+
+# The client's name of a parameter, the neutral one, and what it must be.
+_PLAIN: tuple[tuple[str, str, Callable[[Object, str], Any]], ...] = (
+    ("temperature", "temperature", number),
+    ("top_p", "top_p", number),
+    ("top_k", "top_k", integer),
+    ("seed", "seed", integer),
+    ("presence_penalty", "presence_penalty", number),
+    ("frequency_penalty", "frequency_penalty", number),
+    ("logit_bias", "logit_bias", json_object),
+    ("logprobs", "logprobs", boolean),
+    ("top_logprobs", "top_logprobs", integer),
+    ("verbosity", "verbosity", string),
+    ("prompt_cache_key", "cache_key", string),
+    ("service_tier", "service_tier", string),
+    ("metadata", "metadata", json_object),
+    ("parallel_tool_calls", "parallel", boolean),
+    ("cache_control", "cache", json_object),
+)
+# Parameters that nobody else has.
+_ONLY_HERE = ("prediction", "store", "moderation", "prompt_cache_options", "prompt_cache_retention")
+# What the functions below look at.
+_STRUCTURED = (
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "stop",
+    "tools",
+    "functions",
+    "tool_choice",
+    "function_call",
+    "response_format",
+    "reasoning_effort",
+    "reasoning",
+    "thinking",
+    "web_search_options",
+    "user",
+    "safety_identifier",
+    "modalities",
+    "audio",
+)
+_KNOWN = frozenset({*(name for name, _, _ in _PLAIN), *_ONLY_HERE, *_STRUCTURED})
+_LOCATION = ("city", "country", "region", "timezone")
+
+
+def read_request(body: dict[str, Any]) -> Conversation:
+    """Return the conversation that ``body`` asks to be continued; raises GatewayError 400 with the path of what is wrong."""
+    conversation = Conversation()
+    given = conversation.given
+    for name, neutral, look in _PLAIN:
+        value = look(body, name)
+        if value is not None:
+            setattr(conversation, neutral, value)
+            given[neutral] = name
+    for name in _ONLY_HERE:
+        if body.get(name) is not None:
+            given[name] = name
+    if any(name not in _KNOWN and value is not None for name, value in body.items()):
+        given["unknown"] = "unknown"
+    _read_limits(body, conversation)
+    _read_stream(body, conversation)
+    _read_user(body, conversation)
+    _read_format(body, conversation)
+    _read_reasoning(body, conversation)
+    _read_web_search(body, conversation)
+    _refuse_speech(body)
+    read_tools(body, conversation)
+    read_tool_choice(body, conversation)
+    read_messages(body, conversation)
+    return conversation
+
+
+def _read_limits(body: Object, conversation: Conversation) -> None:
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = positive(body, name)
+        if limit is not None and conversation.max_tokens is None:
+            conversation.max_tokens = limit
+            conversation.given["max_tokens"] = name
+    n = positive(body, "n")
+    if n is not None and n != 1:
+        conversation.n = n
+        conversation.given["n"] = "n"
+    stop = body.get("stop")
+    conversation.stop = [stop] if isinstance(stop, str) else strings(body, "stop")
+    if conversation.stop:
+        conversation.given["stop"] = "stop"
+
+
+def _read_stream(body: Object, conversation: Conversation) -> None:
+    conversation.stream = bool(boolean(body, "stream"))
+    options = json_object(body, "stream_options") or {}
+    conversation.include_usage = bool(boolean(options, "include_usage", "stream_options"))
+    if boolean(options, "include_obfuscation", "stream_options") is not None:
+        name = "stream_options.include_obfuscation"
+        conversation.given[name] = name
+
+
+def _read_user(body: Object, conversation: Conversation) -> None:
+    for name in ("safety_identifier", "user"):
+        user = string(body, name)
+        if user:
+            conversation.user = conversation.user or user
+            conversation.given[name] = name
+
+
+def _read_format(body: Object, conversation: Conversation) -> None:
+    asked = json_object(body, "response_format")
+    if asked is None:
+        return
+    kind = needed_string(asked, "type", "response_format")
+    if kind == "text":
+        return
+    conversation.given["format"] = "response_format"
+    if kind == "json_object":
+        conversation.format = Format("json")
+    elif kind == "json_schema":
+        at = "response_format.json_schema"
+        told = needed_object(asked, "json_schema", "response_format")
+        schema = json_object(told, "schema", at)
+        conversation.format = Format(
+            kind="json" if schema is None else "schema",
+            name=string(told, "name", at),
+            description=string(told, "description", at),
+            schema=schema,
+            strict=boolean(told, "strict", at),
+        )
+    else:
+        raise unknown_word("response_format.type", kind, '"text", "json_object" or "json_schema"')
+
+
+def _read_reasoning(body: Object, conversation: Conversation) -> None:
+    """Read OpenAI's effort and two conventions of others: ``reasoning`` (OpenRouter) and ``thinking`` (Anthropic and many)."""
+    wanted = Reasoning()
+    told_as = None
+    if body.get("reasoning_effort") is not None:
+        told_as = "reasoning_effort"
+        _take_effort(body, told_as, "", wanted)
+    reasoning = json_object(body, "reasoning")
+    if reasoning is not None:
+        told_as = "reasoning"
+        _read_reasoning_object(reasoning, wanted)
+    thinking = json_object(body, "thinking")
+    if thinking is not None:
+        told_as = "thinking"
+        _read_thinking_object(thinking, wanted)
+    if told_as is not None:
+        if wanted.off:
+            wanted.want_text = "no"
+        elif wanted.effort == "none":
+            wanted.effort = None  # one of the others asked for thinking after all
+        conversation.reasoning = wanted
+        conversation.wants_thinking_blocks = True
+        conversation.given["reasoning"] = told_as
+
+
+def _read_reasoning_object(reasoning: Object, wanted: Reasoning) -> None:
+    _take_effort(reasoning, "effort", "reasoning", wanted)
+    budget = positive(reasoning, "max_tokens", "reasoning")
+    if budget is not None:
+        wanted.budget, wanted.off = budget, False
+    enabled = boolean(reasoning, "enabled", "reasoning")
+    if enabled is False:
+        wanted.off = True
+    elif enabled and wanted.effort is None and wanted.budget is None:
+        wanted.adaptive = True
+    wanted.want_text = "no" if boolean(reasoning, "exclude", "reasoning") else "yes"
+
+
+def _read_thinking_object(thinking: Object, wanted: Reasoning) -> None:
+    kind = needed_string(thinking, "type", "thinking")
+    budget = positive(thinking, "budget_tokens", "thinking")
+    display = string(thinking, "display", "thinking")
+    if kind in {"disabled", "between_tools"}:
+        wanted.off = True
+        return
+    if kind not in {"enabled", "adaptive", "auto"}:
+        raise unknown_word(
+            "thinking.type", kind, '"enabled", "adaptive", "auto", "disabled" or "between_tools"'
+        )
+    wanted.off = False
+    wanted.want_text = "no" if display == "omitted" else "yes"
+    if kind == "enabled" and budget is not None:
+        wanted.budget = budget
+    else:
+        wanted.adaptive = True
+
+
+def _take_effort(holder: Object, key: str, at: str, wanted: Reasoning) -> None:
+    effort = string(holder, key, at)
+    if effort is None:
+        return
+    known: Effort | None = next((one for one in EFFORTS if one == effort), None)
+    if known is None:
+        raise unknown_word(path(at, key), effort, f"one of {', '.join(get_args(Effort))}")
+    wanted.off = known == "none"
+    wanted.effort = known
+
+
+def _read_web_search(body: Object, conversation: Conversation) -> None:
+    asked = json_object(body, "web_search_options")
+    if asked is None:
+        return
+    at = "web_search_options"
+    user_location = json_object(asked, "user_location", at) or {}
+    approximate = json_object(user_location, "approximate", f"{at}.user_location") or {}
+    location = {
+        key: value
+        for key in _LOCATION
+        if (value := string(approximate, key, f"{at}.user_location.approximate"))
+    }
+    conversation.web_search = WebSearch(location or None)
+    conversation.given["web_search"] = at
+
+
+def _refuse_speech(body: Object) -> None:
+    """Refuse spoken answers: no other dialect has them, and a silent loss would change what the answer is."""
+    modalities = body.get("modalities")
+    if modalities is not None and not isinstance(modalities, list):
+        raise wrong("modalities", modalities, "an array")
+    if any(modality != "text" for modality in modalities or ()):
+        raise unsupported("modalities", 'This model answers in text only: `modalities` must be ["text"].')
+    if body.get("audio") is not None:
+        raise unsupported("audio", "This model answers in text only: `audio` is not supported.")

@@ -1,0 +1,1 @@
+"""Gemini's generateContent: the requests it takes, and the answers it gives, whole and streamed."""

@@ -1,0 +1,201 @@
+"""What was said, from a Gemini client's ``contents``: turns, and the calls and results in them.
+
+A call may come without an id: it then gets one that depends on its name and on how many calls of that
+name came before it, so that the next request finds the same. A result without an id answers the
+oldest open call of its name.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from proxy.dialects import envelope
+from proxy.dialects.conversation import (
+    Audio,
+    Call,
+    File,
+    Image,
+    Part,
+    Result,
+    Role,
+    Text,
+    Thinking,
+    Turn,
+)
+from proxy.dialects.gemini.fields import Fields
+from proxy.dialects.gemini.media import guess_type
+from proxy.dialects.gemini.seal import read_seal, standard_base64
+from proxy.dialects.names import hashed_id
+from proxy.errors import invalid
+
+_ROLES: dict[str | None, Role] = {
+    "user": "user",
+    "model": "assistant",
+    "function": "user",
+    None: "user",
+}
+_AUDIO_FORMATS = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "vnd.wave": "wav", "x-aac": "aac"}
+_SERVER_SIDE = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
+"""What Google's own tools did at its place; another provider's model was not there."""
+
+
+def read_system(content: Fields | None) -> list[Text]:
+    """Return the texts of ``systemInstruction``."""
+    texts = []
+    for part in content.objects("parts") if content is not None else ():
+        text = part.string("text")
+        if text is None:
+            raise part.wrong("text", "a text; system instructions have no other parts")
+        texts.append(Text(text))
+    return texts
+
+
+class Contents:
+    """Reads contents one after the other, knowing the calls that were made so far."""
+
+    def __init__(self) -> None:
+        self.lost: set[str] = set()
+        """Kinds of parts that have no neutral form."""
+        self._made: dict[str, int] = defaultdict(int)
+        self._open: set[str] = set()
+        self._in_order: dict[str, deque[str]] = defaultdict(deque)
+
+    def turn(self, content: Fields) -> Turn:
+        """Return the turn that ``content`` is."""
+        word = content.string("role")
+        role = _ROLES.get(word or None)
+        if role is None:
+            raise content.wrong("role", '"user" or "model"')
+        parts: list[Part] = []
+        for part in content.objects("parts"):
+            self._read(part, parts)
+        return Turn(role, parts)
+
+    def _read(self, part: Fields, parts: list[Part]) -> None:
+        for name, read in _READERS:
+            if name in part:
+                read(self, part, parts)
+                return
+        lost = next((name for name in _SERVER_SIDE if name in part), None)
+        if lost is not None:
+            self.lost.add(lost)
+        elif "thoughtSignature" not in part and "thought" not in part:
+            raise invalid(
+                part.path,
+                f"`{part.path}`: found no part that is known, expected text, inlineData, fileData, "
+                "functionCall or functionResponse.",
+            )
+
+    def _text(self, part: Fields, parts: list[Part]) -> None:
+        text = part.string("text") or ""
+        if not part.flag("thought"):
+            parts.append(Text(text))
+            return
+        seal = read_seal(part.string("thoughtSignature") or "")
+        parts += envelope.open_blocks(seal) or [Thinking(text, seal)]
+
+    def _inline(self, part: Fields, parts: list[Part]) -> None:
+        parts.append(_inline_data(part))
+
+    def _file(self, part: Fields, parts: list[Part]) -> None:
+        data = _object(part, "fileData")
+        uri = data.string("fileUri")
+        if not uri:
+            raise data.wrong("fileUri", "a URI")
+        mime = data.string("mimeType") or guess_type(uri)
+        if mime is not None and mime.startswith("image/"):
+            parts.append(Image(url=uri, mime=mime, path=data.path))
+        else:
+            name = data.string("displayName")
+            parts.append(File(url=uri, mime=mime, name=name, path=data.path))
+
+    def _call(self, part: Fields, parts: list[Part]) -> None:
+        call = _object(part, "functionCall")
+        name = call.string("name")
+        if not name:
+            raise call.wrong("name", "the name of a function")
+        args = call.mapping("args")
+        call_id = call.string("id") or hashed_id(name, str(self._made[name]))
+        self._made[name] += 1
+        self._open.add(call_id)
+        self._in_order[name].append(call_id)
+        seal = read_seal(part.string("thoughtSignature") or "")
+        blocks = envelope.open_blocks(seal)
+        if blocks:
+            # The seals of another provider, with the thinking that they seal: it stands for what the
+            # client kept of the same thinking without a seal.
+            parts[:] = [p for p in parts if not (isinstance(p, Thinking) and not p.signature)]
+            parts += blocks
+            seal = ""
+        arguments = "" if args is None else orjson.dumps(args).decode()
+        parts.append(Call(call_id, name, arguments, seal))
+
+    def _result(self, part: Fields, parts: list[Part]) -> None:
+        result = _object(part, "functionResponse")
+        name = result.string("name") or ""
+        said, is_error = _said(result.mapping("response") or {})
+        content: list[Text | Image | File | Audio] = [Text(said)]
+        attached = result.objects("parts")
+        content += [_inline_data(blob) for blob in attached if "inlineData" in blob]
+        call_id = self._answered(result.string("id"), name)
+        parts.append(Result(call_id, content, is_error, name=name or None))
+
+    def _answered(self, given: str | None, name: str) -> str:
+        """Return the id of the call that a result of ``name`` answers; it is answered afterwards."""
+        if given and given in self._open:
+            self._open.discard(given)
+            return given
+        waiting = self._in_order[name]
+        while waiting:
+            oldest = waiting.popleft()
+            if oldest in self._open:
+                self._open.discard(oldest)
+                return oldest
+        return given or name
+
+
+_Reader = Callable[[Contents, Fields, list[Part]], None]
+_READERS: tuple[tuple[str, _Reader], ...] = (
+    ("functionCall", Contents._call),  # noqa: SLF001 - the class's own table
+    ("functionResponse", Contents._result),  # noqa: SLF001
+    ("inlineData", Contents._inline),  # noqa: SLF001
+    ("fileData", Contents._file),  # noqa: SLF001
+    ("text", Contents._text),  # noqa: SLF001
+)
+
+
+def _object(part: Fields, name: str) -> Fields:
+    found = part.object(name)
+    assert found is not None, name
+    return found
+
+
+def _inline_data(part: Fields) -> Image | File | Audio:
+    blob = _object(part, "inlineData")
+    data = standard_base64(blob.string("data") or "")
+    mime = blob.string("mimeType")
+    if not mime:
+        raise blob.wrong("mimeType", "a media type such as image/png")
+    kind, _, subtype = mime.partition(";")[0].strip().lower().partition("/")
+    if kind == "image":
+        return Image(data=data, mime=mime, path=blob.path)
+    if kind == "audio":
+        return Audio(data, _AUDIO_FORMATS.get(subtype, subtype), path=blob.path)
+    return File(data=data, mime=mime, name=blob.string("displayName"), path=blob.path)
+
+
+def _said(response: dict[str, Any]) -> tuple[str, bool]:
+    """Return what a function returned as text, and whether it failed.
+
+    ``output`` and ``error`` are the documented keys, ``result`` is what the SDKs write.
+    """
+    if len(response) == 1:
+        ((key, value),) = response.items()
+        if key in {"output", "result", "error"}:
+            text = value if isinstance(value, str) else orjson.dumps(value).decode()
+            return text, key == "error"
+    return orjson.dumps(response).decode() if response else "", False

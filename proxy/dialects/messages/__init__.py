@@ -1,0 +1,1 @@
+"""Anthropic's Messages API: the client dialect "messages" and the upstream dialect "anthropic"."""

@@ -1,0 +1,297 @@
+"""How one call reaches one upstream: in which dialect, with which bytes, and how its answer is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from proxy.dialects import capabilities, repair
+from proxy.dialects.answer import Answer, Translation, Whole, WholeSplice
+from proxy.dialects.chat import decode as chat_decode
+from proxy.dialects.chat import encode as chat_encode
+from proxy.dialects.chat import native as chat_native
+from proxy.dialects.chat import read as chat_read
+from proxy.dialects.chat import write as chat_write
+from proxy.dialects.collected import Collected
+from proxy.dialects.conversation import Conversation
+from proxy.dialects.estimate import prompt_tokens
+from proxy.dialects.gemini import decode as gemini_decode
+from proxy.dialects.gemini import write as gemini_write
+from proxy.dialects.messages import decode as messages_decode
+from proxy.dialects.messages import encode as messages_encode
+from proxy.dialects.messages import native as messages_native
+from proxy.dialects.messages import read as messages_read
+from proxy.dialects.messages import write as messages_write
+from proxy.dialects.native import with_model
+from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
+from proxy.dialects.responses import decode as responses_decode
+from proxy.dialects.responses import write as responses_write
+from proxy.dialects.restored import Restored
+from proxy.dialects.splice import ChatSplice, MessagesSplice, Splice
+from proxy.dialects.turn import Decoder, Turn
+from proxy.errors import GatewayError, Kind
+from proxy.providers import Dialect, Flags, Provider
+from proxy.usage import Usage
+
+ClientDialect = Literal["chat", "messages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A dialect that clients speak."""
+
+    native: Dialect
+    read_request: Callable[[dict[str, Any]], Conversation]
+    encoder: Callable[[Reply, Meter], Encoder]
+    write_answer: Callable[[Collected, Reply, Usage], dict[str, Any]]
+    heartbeat: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A dialect that upstreams speak."""
+
+    write_request: Callable[[Conversation, Upstream], Written]
+    decoder: Callable[[Turn, Flags], Decoder]
+
+
+CLIENTS: Mapping[ClientDialect, Client] = {
+    "chat": Client(
+        "openai-chat", chat_read.read_request, chat_encode.Encoder, chat_encode.write_answer, chat_encode.HEARTBEAT
+    ),
+    "messages": Client(
+        "anthropic",
+        messages_read.read_request,
+        messages_encode.Encoder,
+        messages_encode.write_answer,
+        messages_encode.HEARTBEAT,
+    ),
+}
+
+SERVERS: Mapping[Dialect, Server] = {
+    "openai-chat": Server(chat_write.write_request, chat_decode.Decoder),
+    "openai-responses": Server(responses_write.write_request, responses_decode.Decoder),
+    "anthropic": Server(messages_write.write_request, messages_decode.Decoder),
+    "gemini": Server(gemini_write.write_request, gemini_decode.Decoder),
+}
+
+_NATIVE_PATHS: Mapping[Dialect, str] = {"openai-chat": "/v1/chat/completions", "anthropic": "/v1/messages"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One call of a client, parsed: everything about it that does not depend on the upstream.
+
+    ``document`` is ``body`` parsed, with the model's defaults and overrides applied (``edited`` says that they changed it).
+    ``model`` is the name that the client used. ``recall`` puts back what a client does not echo, ``remember`` keeps it.
+    """
+
+    dialect: ClientDialect
+    body: bytes
+    document: dict[str, Any]
+    edited: bool
+    model: str
+    stream: bool
+    request_id: str
+    now: float
+    mint: Callable[[], str]
+    recall: Callable[[Conversation], None]
+    remember: Callable[[str, tuple[Sealed, ...]], None]
+
+    def conversation(self) -> Conversation:
+        """Return the neutral form, fresh each time, since writers note in it what they render."""
+        conversation = CLIENTS[self.dialect].read_request(self.document)
+        self.recall(conversation)
+        return conversation
+
+    def estimate_input(self) -> int:
+        """Return about how many tokens the prompt is."""
+        try:
+            return prompt_tokens(CLIENTS[self.dialect].read_request(self.document))
+        except GatewayError:
+            return len(self.body) // 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to send, and ``answer``, which takes whether the upstream answers with a document instead of a stream.
+
+    ``path`` starts with the dialect's version prefix. ``dropped`` is what ``x-splice-dropped`` tells.
+    """
+
+    dialect: Dialect
+    native: bool
+    path: str
+    body: bytes
+    stream: bool
+    dropped: frozenset[str]
+    answer: Callable[[bool], Answer]
+
+
+def choose_dialect(asked: Asked, provider: Provider, model: str) -> Dialect:
+    """Return the dialect in which to call ``model`` of ``provider``: the client's own if offered, else the first listed.
+
+    OpenAI itself takes function tools of a reasoning model on its Responses endpoint only, whoever asks.
+    """
+    native = CLIENTS[asked.dialect].native
+    if not (provider.flags.official and "openai-responses" in provider.dialects):
+        return native if native in provider.dialects else provider.dialects[0]
+    if native in provider.dialects and native != "openai-chat":
+        return native
+    conversation = CLIENTS[asked.dialect].read_request(asked.document) if _may_need_responses(asked, model) else None
+    if conversation is not None and capabilities.route_to_responses(
+        model,
+        capabilities.wanted_effort(conversation.reasoning) if conversation.reasoning else None,
+        function_tools=any(not tool.custom for tool in conversation.tools),
+    ):
+        return "openai-responses"
+    return "openai-chat"
+
+
+def make_plan(asked: Asked, provider: Provider, model: str, *, strict: bool) -> Plan:
+    """Return how to put ``asked`` to ``model`` of ``provider``.
+
+    Raises GatewayError 400 where the upstream has no form for what was asked, and under ``strict`` also where a parameter
+    would be dropped.
+    """
+    dialect = choose_dialect(asked, provider, model)
+    upstream = Upstream(model, provider.flags)
+    if dialect == CLIENTS[asked.dialect].native:
+        return _spliced(asked, dialect, upstream)
+    conversation = asked.conversation()
+    repair.repair(conversation)
+    written = SERVERS[dialect].write_request(conversation, upstream)
+    dropped = written.dropped | written.weakened
+    if strict and dropped:
+        first = min(dropped)
+        raise GatewayError(
+            Kind.UNSUPPORTED_PARAMETER,
+            f"`{first}` is not supported by `{asked.model}`, and this gateway is set to refuse what it would drop.",
+            param=first,
+        )
+    return Plan(
+        dialect=dialect,
+        native=False,
+        path=written.path,
+        body=orjson.dumps(written.body),
+        stream=written.stream,
+        dropped=dropped,
+        answer=lambda is_document: _translated(
+            asked, dialect, upstream.flags, conversation, written, is_document=is_document
+        ),
+    )
+
+
+def continued(plan: Plan, token: str) -> bytes:
+    """Return the body that asks a Gemini upstream to go on where it stopped."""
+    return orjson.dumps({**orjson.loads(plan.body), "continuationToken": token})
+
+
+def dropped_header(dropped: frozenset[str]) -> str:
+    """Return the value of ``x-splice-dropped``: sorted names, at most 512 bytes of them."""
+    value = ",".join(sorted(dropped))
+    return value if len(value) <= 512 else value[:512].rpartition(",")[0]
+
+
+def _may_need_responses(asked: Asked, model: str) -> bool:
+    row = capabilities.openai(model)
+    return row.responses_only or (row.tools_need_responses and bool(asked.document.get("tools") or asked.document.get("functions")))
+
+
+def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
+    document = asked.document
+    body = orjson.dumps(document) if asked.edited else asked.body
+    if dialect == "openai-chat":
+        body = chat_native.rewritten(body, document, upstream, stream=asked.stream)
+    else:
+        if messages_native.foreign_thinking(body):
+            document = messages_native.strip_foreign_thinking(document)
+            body = orjson.dumps(document)
+        body = with_model(body, dict(document), upstream.model)
+    return Plan(
+        dialect=dialect,
+        native=True,
+        path=_NATIVE_PATHS[dialect],
+        body=body,
+        stream=asked.stream,
+        dropped=frozenset(),
+        answer=lambda is_document: _splice_answer(asked, dialect, upstream.flags, is_document=is_document),
+    )
+
+
+def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+    if not asked.stream:
+        read = chat_decode.read_usage if dialect == "openai-chat" else messages_decode.read_usage
+        return WholeSplice(
+            lambda document: read(document["usage"], flags) if document.get("usage") else None, asked.estimate_input
+        )
+    if is_document:
+        # The server ignored "stream": its document is played as a stream of the same dialect.
+        return _stream_of(asked, dialect, flags, Reply(**_reply(asked, None)), is_document=True)
+    splice: Splice = (
+        ChatSplice(asked.request_id, flags, asked.estimate_input, include_usage=_asks_usage(asked.document))
+        if dialect == "openai-chat"
+        else MessagesSplice(asked.request_id, flags, asked.estimate_input)
+    )
+    return splice
+
+
+def _translated(
+    asked: Asked, dialect: Dialect, flags: Flags, conversation: Conversation, written: Written, *, is_document: bool
+) -> Answer:
+    reply = Reply(**_reply(asked, conversation))
+    if asked.stream:
+        return _stream_of(asked, dialect, flags, reply, is_document=is_document, written=written)
+    collected = Collected()
+    turn = _restored(collected, written, reply)
+    return Whole(
+        SERVERS[dialect].decoder(turn, flags),
+        collected,
+        CLIENTS[asked.dialect].write_answer,
+        reply,
+        document=is_document,
+    )
+
+
+def _stream_of(
+    asked: Asked,
+    dialect: Dialect,
+    flags: Flags,
+    reply: Reply,
+    *,
+    is_document: bool,
+    written: Written | None = None,
+) -> Translation:
+    meter = Meter()
+    encoder = CLIENTS[asked.dialect].encoder(reply, meter)
+    turn: Turn = encoder if written is None else _restored(encoder, written, reply)
+    return Translation(SERVERS[dialect].decoder(turn, flags), encoder, meter, reply, document=is_document)
+
+
+def _restored(turn: Turn, written: Written, reply: Reply) -> Turn:
+    """Return ``turn`` behind a filter that undoes what the request's translation changed; bare where it changed nothing."""
+    if not (written.names.back or written.json_tool or reply.custom_tools):
+        return turn
+    return Restored(turn, written.names, json_tool=written.json_tool, custom_tools=reply.custom_tools)
+
+
+def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
+    facts = reply_facts(conversation if conversation is not None else asked.conversation())
+    remembers = conversation is not None and bool(conversation.tools)
+    return {
+        "model": asked.model,
+        "created": int(asked.now),
+        "request_id": asked.request_id,
+        "mint": asked.mint,
+        "remember": asked.remember if remembers else None,
+        "estimate_input": asked.estimate_input,
+        **facts,
+    }
+
+
+def _asks_usage(document: dict[str, Any]) -> bool:
+    options = document.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True

@@ -1,0 +1,306 @@
+"""Streams that pass through: the upstream speaks the client's dialect, so its bytes are the answer.
+
+A splice looks at each read as bytes. Where the read holds nothing but plain content frames, it goes on as it came; else each
+frame is looked into: usage is noted, errors end the answer, and the few things that break clients are put right (a frame
+without data, an absent ``delta``, a stream without its end marker). The fast look and the slow one agree; a property test
+holds them to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from proxy.dialects import refusal
+from proxy.dialects.chat.decode import read_usage as read_chat_usage
+from proxy.dialects.chat.encode import error_frame as chat_error_frame
+from proxy.dialects.messages.decode import read_usage as read_messages_usage
+from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.dialects.sse import MAX_EVENT, EventTooLong, is_json, parse_block, split_blocks
+from proxy.errors import GatewayError, Kind
+from proxy.providers import Flags
+from proxy.usage import Usage
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Splice:
+    """An answer whose bytes are the upstream's. Subclasses know one dialect each.
+
+    ``committed`` turns true with the first content; ``ended`` when nothing may follow; ``error`` is the failure that ended
+    it, if one did. ``events`` counts content frames, for the estimate of an answer whose usage was never told.
+    """
+
+    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
+        self.committed = False
+        self.ended = False
+        self.error: GatewayError | None = None
+        self.reported: Usage | None = None
+        self.answer_id = ""
+        self.continuation: str | None = None
+        self.events = 0
+        self._request_id = request_id
+        self._flags = flags
+        self._estimate_input = estimate_input
+        self._rest = b""
+        self._started = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes for the client that ``data`` completes. Runs once a read."""
+        if self._rest:
+            data = self._rest + data
+        if not self._started:
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._rest = data
+                return b""
+            self._started = True
+            data = data.removeprefix(_BOM)
+        if self.ended:
+            return b""
+        if data[-2:] == b"\n\n":
+            whole, self._rest = data, b""
+        else:
+            end = data.rfind(b"\n\n") + 2
+            if b"\r" in data:
+                return self._feed_any_line_end(data)
+            if end == 1:
+                self._keep(data)
+                return b""
+            whole = data[:end]
+            self._keep(data[end:])
+        if self.committed:
+            count = self._plain(whole)
+            if count:
+                self.events += count
+                return whole
+        return self._each(split_blocks(whole)[0])
+
+    def finish(self) -> bytes:
+        """Return what is left to say when the upstream's body has ended."""
+        out = b""
+        rest, self._rest = self._rest, b""
+        if rest and not self.ended:
+            blocks = split_blocks(rest.removeprefix(_BOM) + b"\n\n")[0]
+            out = self._each([block for block in blocks if self._is_whole(block)])
+        if self.ended:
+            return out
+        return out + self._conclude()
+
+    def fail(self, error: GatewayError) -> bytes:
+        """End the answer with ``error`` and return its frame in the client's dialect."""
+        self.error = error
+        self.ended = True
+        return self._error_frame(error)
+
+    def usage(self) -> Usage:
+        """Return what the upstream told, or else one token for each content frame, flagged as an estimate."""
+        return self.reported or Usage(input=self._estimate_input(), output=self.events, estimated=True)
+
+    # What a dialect knows.
+
+    def _plain(self, whole: bytes) -> int:
+        """Return how many frames ``whole`` is if all of them are plain content, else 0."""
+        raise NotImplementedError
+
+    def _block(self, block: bytes) -> bytes:
+        """Look into one frame (without its blank line) and return what the client gets of it."""
+        raise NotImplementedError
+
+    def _conclude(self) -> bytes:
+        """Return the end of an answer whose upstream has closed."""
+        raise NotImplementedError
+
+    def _error_frame(self, error: GatewayError) -> bytes:
+        raise NotImplementedError
+
+    # Frames.
+
+    def _each(self, blocks: list[bytes]) -> bytes:
+        out = []
+        for block in blocks:
+            out.append(self._block(block))
+            if self.error is not None:
+                out.append(self._error_frame(self.error))
+            if self.ended:
+                break
+        return b"".join(out)
+
+    def _feed_any_line_end(self, data: bytes) -> bytes:
+        blocks, rest = split_blocks(data)
+        self._keep(rest)
+        return self._each(blocks)
+
+    def _keep(self, rest: bytes) -> None:
+        if len(rest) > MAX_EVENT:
+            raise EventTooLong
+        self._rest = rest
+
+    @staticmethod
+    def _is_whole(block: bytes) -> bool:
+        event = parse_block(block)
+        return event is not None and (event.data == b"[DONE]" or is_json(event.data))
+
+
+class ChatSplice(Splice):
+    """Chat completions passed through.
+
+    ``include_usage`` says whether the client asked for the usage chunk; the upstream is always asked.
+    """
+
+    def __init__(
+        self, request_id: str, flags: Flags, estimate_input: Callable[[], int], *, include_usage: bool
+    ) -> None:
+        super().__init__(request_id, flags, estimate_input)
+        self._include_usage = include_usage
+        self._finished = False
+
+    def _plain(self, whole: bytes) -> int:
+        # One line a frame, each with a delta, an open finish_reason and nothing that is to be looked into. Quotes inside a
+        # text are escaped, so these bytes can only be JSON's own. What is spaced otherwise takes the slow look.
+        if not whole.startswith(b"data: {"):
+            return 0
+        count = whole.count(b"\n\ndata: {") + 1
+        if (
+            whole.count(b"\n") == 2 * count
+            and whole.count(b'"finish_reason":null') == count
+            and whole.count(b'"delta":{') == count
+            and whole.count(b'"usage"') == whole.count(b'"usage":null')
+            and b'"error"' not in whole
+            and b"\r" not in whole
+        ):
+            return count
+        return 0
+
+    def _block(self, block: bytes) -> bytes:
+        event = parse_block(block)
+        if event is None:
+            return _reframed(block) if block.startswith(b":") else b""
+        if event.data == b"[DONE]":
+            self.ended = True
+            return b"data: [DONE]\n\n"
+        try:
+            chunk = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            return b""
+        if not isinstance(chunk, dict):
+            return b""
+        return self._chunk(block, event.data, chunk)
+
+    def _chunk(self, block: bytes, data: bytes, chunk: dict[str, Any]) -> bytes:
+        self.answer_id = self.answer_id or str(chunk.get("id") or "")
+        usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        if isinstance(usage, dict):
+            self.reported = read_chat_usage(usage, self._flags)
+        if chunk.get("error"):
+            self._refused(chunk["error"])
+            return b""
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices:
+            asked = (self._include_usage and isinstance(usage, dict)) or "moderation" in chunk
+            return _reframed(block) if asked else b""
+        mended = False
+        for choice in choices:
+            if not isinstance(choice, dict):
+                continue
+            if choice.get("error"):
+                self._refused(choice["error"])
+                return b""
+            if choice.get("finish_reason"):
+                self._finished = self.committed = True
+            delta = choice.get("delta")
+            if delta is None:
+                choice["delta"] = {}
+                mended = True
+            elif not self.committed and isinstance(delta, dict) and _says_something(delta):
+                self.committed = True
+        self.events += self.committed
+        if not mended:
+            return _reframed(block)
+        if b'"delta":null' in data:
+            return b"data: " + data.replace(b'"delta":null', b'"delta":{}') + b"\n\n"
+        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+    def _refused(self, error: object) -> None:
+        self.error = refusal.classify_event(error)
+        self.ended = True
+
+    def _conclude(self) -> bytes:
+        if self._finished:
+            self.ended = True
+            return b"data: [DONE]\n\n"
+        return self.fail(GatewayError(Kind.DISCONNECTED))
+
+    def _error_frame(self, error: GatewayError) -> bytes:
+        return chat_error_frame(error, self._request_id)
+
+
+class MessagesSplice(Splice):
+    """Anthropic messages passed through."""
+
+    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
+        super().__init__(request_id, flags, estimate_input)
+        self._usage: dict[str, Any] = {}
+
+    def _plain(self, whole: bytes) -> int:
+        count = whole.count(b"event: content_block_delta\ndata: {")
+        if count and whole.count(b"\n") == 3 * count and whole.count(b"\n\n") == count and b"\r" not in whole:
+            return count
+        return 0
+
+    def _block(self, block: bytes) -> bytes:
+        event = parse_block(block)
+        if event is None:
+            return _reframed(block) if block.startswith(b":") else b""
+        try:
+            document = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            return b""
+        if not isinstance(document, dict):
+            return b""
+        kind = document.get("type")
+        if kind == "error" or document.get("error"):
+            self.error = refusal.classify_event(document)
+            self.ended = True
+            return b""
+        if kind == "message_start":
+            message = document.get("message")
+            if isinstance(message, dict):
+                self.answer_id = str(message.get("id") or "")
+                self._merge(message.get("usage"))
+        elif kind == "message_delta":
+            self._merge(document.get("usage"))
+            self.committed = True
+        elif kind == "message_stop":
+            self.ended = self.committed = True
+        elif kind in ("content_block_start", "content_block_delta"):
+            self.committed = True
+            self.events += kind == "content_block_delta"
+        # Clients of this dialect skip frames without an event line, which some imitations of the API leave out.
+        named = _reframed(block, (b"id:", b"retry:"))
+        return named if event.name is not None or not isinstance(kind, str) else b"event: %b\n%b" % (kind.encode(), named)
+
+    def _merge(self, usage: object) -> None:
+        """Note cumulative counts: a field that is told again replaces, one that is not stays."""
+        if isinstance(usage, dict):
+            self._usage.update({key: value for key, value in usage.items() if value is not None})
+            self.reported = read_messages_usage(self._usage, self._flags)
+
+    def _conclude(self) -> bytes:
+        return self.fail(GatewayError(Kind.DISCONNECTED))
+
+    def _error_frame(self, error: GatewayError) -> bytes:
+        return messages_error_frame(error, self._request_id)
+
+
+def _reframed(block: bytes, dropped: tuple[bytes, ...] = (b"id:", b"retry:", b"event:")) -> bytes:
+    """Return ``block`` as one frame with LF line ends, without the lines that start with one of ``dropped``."""
+    kept = [line for line in block.splitlines() if not line.startswith(dropped)]
+    return b"\n".join(kept) + b"\n\n"
+
+
+def _says_something(delta: dict[str, Any]) -> bool:
+    """Tell whether a chat delta holds content of any kind; a role is none."""
+    return any(value for key, value in delta.items() if key not in ("role", "obfuscation"))
+

@@ -1,0 +1,137 @@
+"""Server-sent events: reads of any size become whole events, by the WHATWG rules that providers follow in practice."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import orjson
+
+MAX_EVENT = 16 * 1024 * 1024
+"""Bytes of one event. The longest recorded is 131 KB; base64 images can reach several MiB."""
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_PLAIN = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ([^\r\n]+)")
+
+
+class Event(NamedTuple):
+    """One dispatched event: its name, if it had one, and its data with the line ends joined by LF."""
+
+    name: bytes | None
+    data: bytes
+
+
+class EventTooLong(Exception):
+    """An event outgrew ``MAX_EVENT`` before its blank line came."""
+
+
+class Splitter:
+    """Cuts a byte stream into events; ``feed`` any reads, then ``finish`` once.
+
+    A frame without data is no event. ``id`` and ``retry`` are ignored, as are comments.
+    """
+
+    __slots__ = ("_rest", "_started")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._started = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that ``data`` completes."""
+        if not self._started:
+            data = self._skip_bom(self._rest + data)
+        elif self._rest:
+            data = self._rest + data
+        if b"\r" in data:
+            return self._feed_any_line_end(data)
+        end = data.rfind(b"\n\n")
+        if end < 0:
+            self._keep(data)
+            return []
+        self._keep(data[end + 2 :])
+        events = []
+        for block in data[:end].split(b"\n\n"):
+            # Nine of ten blocks are one data line, perhaps after one event line.
+            plain = _PLAIN.fullmatch(block)
+            if plain is not None:
+                events.append(Event(plain[1], plain[2]))
+            elif block:
+                event = parse_block(block)
+                if event is not None:
+                    events.append(event)
+        return events
+
+    def finish(self) -> list[Event]:
+        """Return the event that the end of the stream left without its blank line, if its data is whole JSON or [DONE]."""
+        rest, self._rest = self._rest, b""
+        if not self._started and rest.startswith(_BOM):
+            rest = rest[len(_BOM) :]
+        events = []
+        for block in split_blocks(rest + b"\n\n")[0]:
+            event = parse_block(block)
+            if event is not None and (event.data == b"[DONE]" or is_json(event.data)):
+                events.append(event)
+        return events
+
+    def _feed_any_line_end(self, data: bytes) -> list[Event]:
+        blocks, rest = split_blocks(data)
+        self._keep(rest)
+        return [event for event in map(parse_block, blocks) if event is not None]
+
+    def _skip_bom(self, data: bytes) -> bytes:
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            return data
+        self._started = True
+        return data.removeprefix(_BOM)
+
+    def _keep(self, rest: bytes) -> None:
+        if len(rest) > MAX_EVENT:
+            raise EventTooLong
+        self._rest = rest
+
+
+def split_blocks(data: bytes) -> tuple[list[bytes], bytes]:
+    """Return the blocks of ``data`` that a blank line ends, and what is left, with any of the three line ends.
+
+    A CR at the very end may be half of a CRLF, so it stays with the rest until the next read.
+    """
+    blocks = []
+    start = line_start = 0
+    for line_end in _LINE_END.finditer(data):
+        if line_end.group() == b"\r" and line_end.end() == len(data):
+            break
+        if line_end.start() == line_start:
+            if line_start > start:
+                blocks.append(data[start:line_start])
+            start = line_end.end()
+        line_start = line_end.end()
+    return blocks, data[start:]
+
+
+def parse_block(block: bytes) -> Event | None:
+    """Return the event of one block of lines, or None if it holds no data."""
+    name: bytes | None = None
+    data: list[bytes] = []
+    for line in _LINE_END.split(block):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    joined = b"\n".join(data)
+    if not joined and block.startswith(b"{"):
+        # Gemini can end a stream with a bare JSON error. As a field of an event it would be unknown, and lost.
+        return Event(name, block)
+    return Event(name, joined) if joined else None
+
+
+def is_json(data: bytes) -> bool:
+    """Tell whether ``data`` is one whole JSON document."""
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True

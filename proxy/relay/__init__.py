@@ -1,0 +1,1 @@
+"""The path of a call: pick an account, send the request, bring the answer to the client."""

@@ -1,0 +1,288 @@
+"""One try of one account: the upstream's answer, as it comes from the connection's callbacks.
+
+Until content has come, nothing of the answer goes to the client and the try can be given up for another account. From then
+on every read goes straight to the client's transport: no task is woken, nothing awaited, nothing logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.dialects import refusal
+from proxy.dialects.answer import Answer
+from proxy.dialects.plan import Plan
+from proxy.dialects.sse import EventTooLong
+from proxy.errors import GatewayError, Kind
+from proxy.relay.delivery import Delivery
+from proxy.upstream.http1 import Connection, Failure
+
+MAX_HELD = 256 * 1024
+MAX_HELD_READS = 64
+"""What is held back of an answer that has not come to its content: real metadata is a few events of a few KiB."""
+MAX_DOCUMENT = 32 * 1024 * 1024
+MAX_REFUSAL = 64 * 1024
+LINGER = 1.0
+"""Seconds that an upstream gets to end its body after it has said that the answer is over."""
+
+_KINDS: dict[Failure, Kind] = {
+    Failure.truncated: Kind.DISCONNECTED,
+    Failure.malformed: Kind.MALFORMED,
+    Failure.head_too_large: Kind.MALFORMED,
+    Failure.internal: Kind.INTERNAL,
+    Failure.connect_timeout: Kind.TIMEOUT_CONNECT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The try failed before content. ``stale``: the request never reached anybody, it hit a connection that had died."""
+
+    error: GatewayError
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Continues:
+    """The upstream stopped in the middle and wants to be asked on with ``token``."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The answer is with the client, or has ended in an error that is; ``document`` is a whole answer still to be sent."""
+
+    document: bytes | None = None
+
+
+Outcome = Refused | Continues | Delivered
+
+
+class Host(Protocol):
+    """The call that a try belongs to."""
+
+    delivery: Delivery
+    wants_stream: bool
+
+    def first_byte(self, now: float) -> None: ...
+    def first_content(self, now: float) -> bytes:
+        """Note the moment of commitment; return the header lines that are known only now."""
+
+    def settle(self, answer: Answer) -> None:
+        """Close the books on ``answer``, whose last frame goes out next."""
+
+
+class Attempt:
+    """A receiver of one answer. ``outcome`` is resolved once; ``committed`` says that the client has bytes of it."""
+
+    __slots__ = (
+        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_status",
+        "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        host: Host,
+        plan: Plan,
+        connection: Connection,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        answer: Answer | None = None,
+        committed: bool = False,
+    ) -> None:
+        self._host = host
+        self._plan = plan
+        self._now: Callable[[], float] = loop.time
+        self._refusal: list[bytes] | None = None
+        self._status = 0
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._size = 0
+        self.answer = answer
+        self.committed = committed
+        self.connection = connection
+        self.headers: dict[bytes, bytes] = {}
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
+        self.sent_at = loop.time()
+        self.over_at: float | None = None
+        """When the answer ended while the upstream's body did not."""
+
+    # What the connection tells.
+
+    def head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self._status = status
+        self.headers = headers
+        self._host.first_byte(self._now())
+        if not 200 <= status < 300:
+            self._refusal = []
+            return
+        coding = headers.get(b"content-encoding", b"identity")
+        if coding.lower() != b"identity":
+            self._give_up(GatewayError(Kind.MALFORMED, evidence=f"a body in {coding!r}, which was not asked for"))
+            return
+        if self.answer is None:
+            streams = b"event-stream" in headers.get(b"content-type", b"").lower()
+            self.answer = self._plan.answer(not (streams and self._plan.stream))
+
+    def body(self, data: bytes) -> None:
+        answer = self.answer
+        if self._refusal is not None:
+            if self._held_size < MAX_REFUSAL:
+                self._refusal.append(data)
+                self._held_size += len(data)
+            return
+        if answer is None or self.over_at is not None:
+            return
+        try:
+            out = answer.feed(data)
+        except EventTooLong:
+            self._break(GatewayError(Kind.MALFORMED, evidence="an event outgrew its limit"))
+            return
+        if self.committed:
+            if answer.ended:
+                self._conclude(out)
+            elif out:
+                self._host.delivery.write(out, self._now())
+            return
+        self._before_content(answer, out, len(data))
+
+    def complete(self) -> None:
+        if self.over_at is not None or self.outcome.done():
+            self.over_at = None
+            return
+        if self._refusal is not None:
+            self._give_up(self._refused(b"".join(self._refusal)), abort=False)
+            return
+        answer = self.answer
+        if answer is None:
+            self._give_up(GatewayError(Kind.MALFORMED, evidence="an answer without a body"), abort=False)
+            return
+        out = answer.finish()
+        if answer.continuation is not None:
+            if out:
+                self._forward(out)
+            self._resolve(Continues(answer.continuation))
+        elif not self._host.wants_stream:
+            self._resolve(Refused(answer.error) if answer.error is not None else Delivered(out))
+        elif answer.error is not None and not self.committed:
+            self._resolve(Refused(answer.error))
+        else:
+            self._conclude(out)
+            self.over_at = None
+
+    def failed(self, failure: Failure) -> None:
+        if self.over_at is not None or self.outcome.done():
+            self.over_at = None
+            return
+        if failure is Failure.truncated and self._refusal is not None:
+            # The status was enough to know what the upstream thinks.
+            self._give_up(self._refused(b"".join(self._refusal)), abort=False)
+            return
+        error = GatewayError(_KINDS.get(failure, Kind.UNREACHABLE), evidence=f"connection: {failure}")
+        if self.committed:
+            self._break(error)
+        else:
+            self._resolve(Refused(error, stale=failure is Failure.reset_idle))
+
+    # What the call decides.
+
+    def expire(self, error: GatewayError) -> None:
+        """Give the try up because its time, or the gateway's, is over."""
+        self._break(error)
+
+    def abort(self) -> None:
+        """Drop the upstream at once; nothing more is heard of it."""
+        self.connection.abort()
+        self.over_at = None
+        if not self.outcome.done():
+            self.outcome.cancel()
+
+    # Steps.
+
+    def _before_content(self, answer: Answer, out: bytes, size: int) -> None:
+        """Hold back what a stream says before its content, and let go when that comes."""
+        if answer.error is not None and not answer.committed:
+            self._give_up(answer.error)
+            return
+        if not self._host.wants_stream:
+            self._size += size
+            if self._size > MAX_DOCUMENT:
+                self._give_up(GatewayError(Kind.MALFORMED, evidence="a document outgrew its limit"))
+            return
+        if out:
+            self._held.append(out)
+            self._held_size += len(out)
+        if answer.ended:
+            self._conclude(b"")
+        elif answer.committed:
+            self._forward(self._released())
+        elif self._held_size > MAX_HELD or len(self._held) > MAX_HELD_READS:
+            self._give_up(GatewayError(Kind.MALFORMED, evidence="metadata without end and no content"))
+
+    def _forward(self, out: bytes) -> None:
+        if self.committed:
+            self._host.delivery.write(out, self._now())
+        else:
+            self.committed = True
+            self._begin(out)
+
+    def _begin(self, out: bytes) -> None:
+        now = self._now()
+        fields = self._host.first_content(now)
+        delivery = self._host.delivery
+        if not delivery.started:
+            delivery.start(fields, out, now)
+        elif out:
+            delivery.write(out, now)
+
+    def _conclude(self, out: bytes) -> None:
+        """Send the last frames; the books are closed before they go."""
+        answer = self.answer
+        if answer is None:
+            return
+        if not self.committed:
+            self.committed = True
+            out = self._released() + out
+            self._begin(b"")
+        self.over_at = self._now()
+        self._host.settle(answer)
+        self._host.delivery.finish(out, self.over_at)
+        self._resolve(Delivered())
+
+    def _released(self) -> bytes:
+        held = b"".join(self._held)
+        self._held.clear()
+        return held
+
+    def _break(self, error: GatewayError) -> None:
+        """End the try with ``error``: another account's turn before content, the client's error frame after it."""
+        if self.committed and self.answer is not None and not self.outcome.done():
+            self._conclude(self.answer.fail(error))
+            self.over_at = None
+            self.connection.abort()
+        else:
+            self._give_up(error)
+
+    def _give_up(self, error: GatewayError, *, abort: bool = True) -> None:
+        if abort:
+            self.connection.abort()
+        self._resolve(Refused(error))
+
+    def _resolve(self, outcome: Outcome) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def _refused(self, body: bytes) -> GatewayError:
+        error = refusal.classify(self._status, self.headers, body)
+        if self._plan.native:
+            if error.kind in _TOLD_NATIVELY and body.lstrip()[:1] == b"{":
+                error.native_body = body
+            if self._status == 529 and self._plan.dialect == "anthropic":
+                error.status = 529
+        return error
+
+
+_TOLD_NATIVELY = frozenset((Kind.INVALID_REQUEST, Kind.CONTEXT, Kind.TOO_LARGE))

@@ -1,0 +1,372 @@
+"""One call from its first try to its last byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote
+
+from proxy.config.model import Retry, Streaming, Target
+from proxy.dialects.answer import Answer, Translation, Whole
+from proxy.dialects.plan import CLIENTS, Asked, Plan, continued, dropped_header
+from proxy.errors import GatewayError, Kind
+from proxy.providers import Provider
+from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
+from proxy.relay.delivery import Delivery
+from proxy.relay.record import Record
+from proxy.routing.catalog import Route
+from proxy.routing.pool import Pool, Seat, in_turn
+from proxy.upstream.connections import ConnectFailed, Connections, Origin, request_bytes
+from proxy.upstream.headers import outbound
+from proxy.upstream.http1 import Failure
+
+_TIMEOUTS = frozenset((Kind.TIMEOUT_CONNECT, Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
+_PATH_SAFE = "/?&=:%@,+~!$'()*;-._"
+_CONNECT_FAILURES: Mapping[Failure, Kind] = {Failure.connect_timeout: Kind.TIMEOUT_CONNECT}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What all calls of a configuration share."""
+
+    pool: Pool
+    connections: Connections
+    streaming: Streaming
+    retry: Retry
+    agent: bytes
+    expose: frozenset[str]
+    frame_error: Mapping[str, Callable[[GatewayError, str], bytes]]
+    settle: Callable[[Record], None]
+
+
+class CannotCount(Exception):
+    """The account that would be asked for a count has no way to count."""
+
+
+class Call:
+    """A client's request on its way. ``run`` carries it; ``sweep`` is called several times a second while it runs."""
+
+    def __init__(
+        self,
+        means: Means,
+        asked: Asked,
+        route: Route,
+        delivery: Delivery,
+        record: Record,
+        headers: Mapping[str, str],
+        draw: float,
+        make_plan: Callable[[Provider, str], Plan | None],
+    ) -> None:
+        self._means = means
+        self._asked = asked
+        self._route = route
+        self._headers = headers
+        self._draw = draw
+        self._make_plan = make_plan
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._attempt: Attempt | None = None
+        self._plan: Plan | None = None
+        self._settled = False
+        self._waiting: asyncio.Task[None] | None = None
+        self._last_word: GatewayError | None = None
+        self._interrupted = False
+        self.delivery = delivery
+        self.record = record
+        self.wants_stream = asked.stream
+
+    async def run(self) -> None:
+        """Bring the answer to the client, or raise the GatewayError that it shall be told.
+
+        Once a head is out, a failure is told in the stream and nothing is raised.
+        """
+        self._waiting = asyncio.current_task()
+        try:
+            delivered = await self._try_accounts()
+        except GatewayError as error:
+            if not self.delivery.started:
+                raise
+            self._fail_stream(error)
+            return
+        except asyncio.CancelledError:
+            # The client has left, unless it was ourselves who ended the wait for a connection.
+            last_word = self._last_word
+            if not self._interrupted or last_word is None:
+                raise
+            if self._waiting is not None:
+                self._waiting.uncancel()
+            if not self.delivery.started:
+                raise last_word from None
+            self._fail_stream(last_word)
+            return
+        finally:
+            self._waiting = None
+            if self._attempt is not None and not self._attempt.outcome.done():
+                self._attempt.abort()
+        if delivered.document is not None:
+            self._deliver_document(delivered.document)
+
+    # Tries.
+
+    async def _try_accounts(self) -> Delivered:
+        tried: set[str] = set()
+        last: GatewayError | None = None
+        timed_out = 0
+        for target in in_turn(self._route.targets, self._draw):
+            while len(tried) < self._means.retry.attempts:
+                seat = self._means.pool.pick(target, tried)
+                if seat is None:
+                    break
+                tried.add(seat.account.name)
+                outcome = await self._try(seat, target)
+                if isinstance(outcome, Delivered):
+                    return outcome
+                last = outcome.error
+                timed_out += last.kind in _TIMEOUTS
+                if not last.row.another or timed_out > 1 or self._last_word is not None:
+                    raise self._last_word or last
+        raise last or GatewayError(Kind.NOBODY, retry_after=1)
+
+    async def _try(self, seat: Seat, target: Target) -> Delivered | Refused:
+        plan = self._make_plan(seat.provider, target.model)
+        if plan is None:
+            raise CannotCount
+        self._plan = plan
+        self.record.attempts += 1
+        self.record.account = seat.account.name
+        self.record.provider = target.provider
+        self.record.upstream_model = target.model
+        seat.in_flight += 1
+        try:
+            outcome = await self._send(seat, plan, plan.body, None)
+            if isinstance(outcome, Refused) and outcome.stale:
+                # The connection had died while idle: nobody has seen this request.
+                outcome = await self._send(seat, plan, plan.body, None)
+            while isinstance(outcome, Continues):
+                outcome = await self._continue(seat, plan, outcome.token)
+            return outcome
+        finally:
+            seat.in_flight -= 1
+
+    async def _continue(self, seat: Seat, plan: Plan, token: str) -> Outcome:
+        before = self._attempt
+        answer = before.answer if before is not None else None
+        if before is None or not isinstance(answer, Translation | Whole):
+            raise GatewayError(Kind.MALFORMED, evidence="a continuation of an answer that has none")
+        answer.resume()
+        outcome = await self._send(seat, plan, continued(plan, token), answer, committed=before.committed)
+        if isinstance(outcome, Refused):
+            # What came so far is an answer that stopped early.
+            rest = answer.give_up()
+            if not self.wants_stream:
+                return Delivered(rest)
+            self.settle(answer)
+            self.delivery.finish(rest, self._loop.time())
+            return Delivered()
+        return outcome
+
+    async def _send(
+        self, seat: Seat, plan: Plan, body: bytes, answer: Answer | None, *, committed: bool = False
+    ) -> Outcome:
+        account, provider = seat.account, seat.provider
+        url = provider.url(plan.dialect, plan.path, account.base_url)
+        origin, target = _split(url, account.proxy)
+        before = self._loop.time()
+        try:
+            connection = await self._means.connections.acquire(origin, self._route.timeouts.connect)
+        except ConnectFailed as failed:
+            kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
+            return Refused(GatewayError(kind, evidence=failed.detail))
+        self.record.connect += self._loop.time() - before
+        lines = outbound(
+            plan.dialect,
+            provider.auth,
+            account.api_key.reveal() if account.api_key is not None else None,
+            self._headers,
+            native=plan.native,
+            stream=plan.stream,
+            agent=self._means.agent,
+        )
+        self._attempt = attempt = Attempt(self, plan, connection, self._loop, answer=answer, committed=committed)
+        connection.send(request_bytes(b"POST", target, origin.host_header, lines, body), attempt)
+        if self.delivery.paused_at is not None:
+            connection.pause()
+        return await attempt.outcome
+
+    # What a try tells.
+
+    def first_byte(self, now: float) -> None:
+        self.record.first_byte = now
+
+    def first_content(self, now: float) -> bytes:
+        self.record.first_content = now
+        return self._fields()
+
+    def settle(self, answer: Answer) -> None:
+        """Close the books: once, before the last frame goes out, whatever that frame says."""
+        if self._settled:
+            return
+        self._settled = True
+        record = self.record
+        attempt = self._attempt
+        record.usage = answer.usage()
+        record.answer_id = answer.answer_id or None
+        record.error = record.error or answer.error
+        record.status = record.status or 200
+        record.ended = self._loop.time()
+        if attempt is not None:
+            record.upstream_request_id = _upstream_request_id(attempt.headers)
+        self._means.settle(record)
+
+    def settle_failed(self, error: GatewayError, status: int) -> None:
+        """Close the books of a call that failed, or whose client left."""
+        self.record.error = error
+        self.record.status = status
+        attempt = self._attempt
+        if attempt is not None and attempt.answer is not None and attempt.committed:
+            self.settle(attempt.answer)
+        elif not self._settled:
+            self._settled = True
+            self.record.ended = self._loop.time()
+            self._means.settle(self.record)
+
+    # Time.
+
+    def sweep(self, now: float) -> None:
+        """Enforce the call's times and keep its client's connection warm."""
+        times = self._route.timeouts
+        attempt = self._attempt
+        delivery = self.delivery
+        if delivery.paused_at is not None and now - delivery.paused_at > times.client_write:
+            delivery.abort()
+            return
+        if now - self._started > times.total:
+            self._end_early(GatewayError(Kind.TIMEOUT_TOTAL))
+            return
+        if attempt is not None and not attempt.outcome.done():
+            if attempt.committed:
+                idle = now - max(attempt.connection.last_read, attempt.sent_at)
+                if idle > times.idle and delivery.paused_at is None:
+                    attempt.expire(GatewayError(Kind.TIMEOUT_IDLE))
+                    return
+            elif now - attempt.sent_at > (times.first_content if self.wants_stream else times.response):
+                attempt.expire(GatewayError(Kind.TIMEOUT_FIRST_CONTENT))
+                return
+        self._beat(now)
+
+    def pause(self) -> None:
+        """Stop reading from the upstream: the client does not read."""
+        self.delivery.paused_at = self._loop.time()
+        if self._attempt is not None:
+            self._attempt.connection.pause()
+
+    def resume(self) -> None:
+        self.delivery.paused_at = None
+        if self._attempt is not None:
+            self._attempt.connection.resume()
+
+    def _beat(self, now: float) -> None:
+        delivery = self.delivery
+        if not self.wants_stream or delivery.finished or now - delivery.touched < self._means.streaming.heartbeat:
+            return
+        beat = CLIENTS[self._asked.dialect].heartbeat
+        if beat is None:
+            return
+        attempt = self._attempt
+        if not delivery.started:
+            delivery.start(b"", b": keep-alive\n\n", now)
+        elif attempt is not None and attempt.committed:
+            delivery.write(beat, now)
+        else:
+            # An event of the dialect may not come before its first one; a comment always may.
+            delivery.write(b": keep-alive\n\n", now)
+
+    def dismiss(self) -> None:
+        """End the call because the gateway stops."""
+        self._end_early(GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1))
+
+    def _end_early(self, error: GatewayError) -> None:
+        """End the call with ``error``, whatever it waits for; no other account is tried."""
+        self._last_word = error
+        attempt = self._attempt
+        if attempt is not None and not attempt.outcome.done():
+            attempt.expire(error)
+        elif self._waiting is not None and not self._interrupted:
+            self._interrupted = True
+            self._waiting.cancel()
+
+    # The end.
+
+    def _fail_stream(self, error: GatewayError) -> None:
+        self.settle_failed(error, 200)
+        frame = self._means.frame_error[self._asked.dialect](error, self._asked.request_id)
+        self.delivery.finish(frame, self._loop.time())
+
+    def _deliver_document(self, document: bytes) -> None:
+        attempt = self._attempt
+        if attempt is not None and attempt.answer is not None:
+            self.settle(attempt.answer)
+        self.delivery.document(200, self._fields() + self._usage_fields(), document, self._loop.time())
+
+    def _fields(self) -> bytes:
+        """Return the header lines that are known once an account has answered."""
+        record = self.record
+        fields = [self._server_timing()]
+        if self._plan is not None and self._plan.dropped:
+            fields.append(b"x-splice-dropped: %b\r\n" % dropped_header(self._plan.dropped).encode())
+        expose = self._means.expose
+        if expose:
+            attempt = self._attempt
+            upstream_id = _upstream_request_id(attempt.headers) if attempt is not None else None
+            for name, header, value in (
+                ("account", "x-splice-account", record.account),
+                ("upstream_model", "x-splice-model", record.upstream_model),
+                ("attempts", "x-splice-attempts", str(record.attempts)),
+                ("upstream_request_id", "x-splice-upstream-request-id", upstream_id),
+            ):
+                if name in expose and value is not None and value.isascii() and value.isprintable():
+                    fields.append(f"{header}: {value}\r\n".encode())
+        return b"".join(fields)
+
+    def _server_timing(self) -> bytes:
+        record = self.record
+        now = self._loop.time()
+        first = record.first_byte or now
+        upstream = first - self._started - record.connect - record.queue
+        return b"server-timing: auth;dur=%.1f, queue;dur=%.1f, connect;dur=%.1f, ttfb;dur=%.1f, gateway;dur=%.1f\r\n" % (
+            (self._started - record.started) * 1000,
+            record.queue * 1000,
+            record.connect * 1000,
+            max(upstream, 0.0) * 1000,
+            (now - first) * 1000,
+        )
+
+    def _usage_fields(self) -> bytes:
+        usage = self.record.usage
+        if usage is None:
+            return b""
+        return (
+            b"x-splice-tokens-input: %d\r\nx-splice-tokens-output: %d\r\n"
+            b"x-splice-tokens-cache-read: %d\r\nx-splice-tokens-cache-write: %d\r\n"
+            % (usage.input, usage.output, usage.cache_read, usage.cache_writes)
+        )
+
+
+@lru_cache(maxsize=4096)
+def _split(url: str, proxy: str | None) -> tuple[Origin, bytes]:
+    """Return the origin of ``url`` and its request target."""
+    start = url.find("/", url.find("://") + 3)
+    # A model's name can stand in the path, and a client may have made it up.
+    return Origin.of(url, proxy), quote(url[start:] if start >= 0 else "/", safe=_PATH_SAFE).encode()
+
+
+def _upstream_request_id(headers: Mapping[bytes, bytes]) -> str | None:
+    for name in (b"x-request-id", b"request-id", b"x-goog-request-id", b"cf-ray"):
+        value = headers.get(name)
+        if value:
+            return value[:128].decode("ascii", "replace")
+    return None
+
+

@@ -1,0 +1,93 @@
+"""The client's side of a call: the answer's head and bytes, written straight to its transport."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+)
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+
+
+class Delivery:
+    """One answer on one client connection; every method is synchronous, and does nothing once the client has left.
+
+    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. HTTP/1.0 knows no chunks: its stream
+    ends with the connection. ``touched`` is the loop time of the last write, ``paused_at`` that of the moment since which
+    the client has not been reading, or None.
+    """
+
+    __slots__ = ("_chunked", "_closing", "_transport", "bodiless", "fields", "finished", "paused_at", "started", "touched")
+
+    def __init__(self, transport: asyncio.Transport, *, fields: bytes, http10: bool, closing: bool, now: float) -> None:
+        self._transport = transport
+        self._chunked = not http10
+        self._closing = closing or http10
+        self.fields = fields
+        """Header lines for whatever head goes out: request ids, what was dropped."""
+        self.bodiless = False
+        """The request was a HEAD: its answer ends with its head."""
+        self.started = False
+        self.finished = False
+        self.touched = now
+        self.paused_at: float | None = None
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection may carry another request."""
+        return self.finished and not self._closing and not self._transport.is_closing()
+
+    def close_after(self) -> None:
+        """Close the connection after the answer: what the client still sends would be read as its next request."""
+        self._closing = True
+
+    def start(self, fields: bytes, data: bytes, now: float) -> None:
+        """Send the head of a stream together with its first bytes."""
+        self.started = True
+        framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
+        closing = b"Connection: close\r\n" if self._closing else b""
+        head = b"".join((STREAM_HEAD, self.fields, fields, framing, closing, b"\r\n"))
+        self._send(head + self._framed(data), now)
+
+    def write(self, data: bytes, now: float) -> None:
+        """Send bytes of a stream that has started. Runs once a read."""
+        self.touched = now
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def finish(self, data: bytes, now: float) -> None:
+        """Send the last bytes of a stream and its end in one write."""
+        self.finished = True
+        ending = b"0\r\n\r\n" if self._chunked else b""
+        self._send(self._framed(data) + ending, now)
+        if not self._chunked and not self._transport.is_closing():
+            self._transport.close()
+
+    def document(
+        self, status: int, fields: bytes, body: bytes, now: float, kind: bytes = b"application/json"
+    ) -> None:
+        """Send a whole answer."""
+        self.started = self.finished = True
+        closing = b"Connection: close\r\n" if self._closing else b""
+        head = b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"Error"))
+        if status != HTTPStatus.NO_CONTENT:
+            head += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
+        self._send(b"".join((head, self.fields, fields, closing, b"\r\n", b"" if self.bodiless else body)), now)
+
+    def abort(self) -> None:
+        """Drop the client, who does not read."""
+        self._transport.abort()
+
+    def _framed(self, data: bytes) -> bytes:
+        if not data:
+            return b""
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+
+    def _send(self, data: bytes, now: float) -> None:
+        self.touched = now
+        # A closed uvloop transport raises on write.
+        if data and not self._transport.is_closing():
+            self._transport.write(data)

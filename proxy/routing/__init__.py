@@ -1,0 +1,1 @@
+"""Who takes a call: names, accounts, and in later layers cooldowns and limits."""

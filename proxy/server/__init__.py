@@ -1,0 +1,1 @@
+"""The edge: what a client's connection meets first."""

@@ -1,0 +1,230 @@
+"""What each path does; the work itself is done further down."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from proxy.config.model import Key
+from proxy.dialects.conversation import Conversation
+from proxy.dialects.counting import make_count_plan
+from proxy.dialects.plan import Asked, ClientDialect, Plan, make_plan
+from proxy.dialects.reply import Sealed
+from proxy.errors import GatewayError, Kind, invalid
+from proxy.providers import Provider
+from proxy.relay.call import Call, CannotCount
+from proxy.routing.catalog import Route
+from proxy.server import listing
+from proxy.server.body import parse_object, read_body
+from proxy.server.exchange import Exchange
+from proxy.server.gateway import Gateway, preflight
+from proxy.server.guard import Guard
+
+Planner = Callable[[Asked, Provider, str], Plan | None]
+
+
+async def chat_completions(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /v1/chat/completions."""
+    await _model_call(gateway, exchange, "chat")
+
+
+async def messages(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /v1/messages."""
+    await _model_call(gateway, exchange, "messages")
+
+
+async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /v1/messages/count_tokens: asked of the upstream where it can count, else estimated."""
+    key = gateway.identify(exchange)
+    asked, route = await _asked(gateway, exchange, key, "messages", streams=False)
+    try:
+        await _carry(gateway, exchange, asked, route, make_count_plan)
+    except CannotCount:
+        exchange.record.usage = None
+        exchange.json(200, {"input_tokens": asked.estimate_input()}, _now())
+
+
+async def models(gateway: Gateway, exchange: Exchange) -> None:
+    """GET /v1/models."""
+    key = gateway.identify(exchange)
+    names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
+    shape = listing.shape_of(exchange.request.headers)
+    exchange.json(200, listing.render(names, shape, int(gateway.clock())), _now())
+
+
+async def model(gateway: Gateway, exchange: Exchange) -> None:
+    """GET /v1/models/{id}, whose id may hold slashes."""
+    key = gateway.identify(exchange)
+    name = listing.name_in(exchange.path)
+    gateway.route(key, name, param="model")
+    shape = listing.shape_of(exchange.request.headers)
+    exchange.json(200, listing.render_one(name, shape, int(gateway.clock())), _now())
+
+
+async def front_page(gateway: Gateway, exchange: Exchange) -> None:
+    """GET /: what this is, for whoever opens the base URL in a browser."""
+    base = gateway.config.server.public_url or f"http://{exchange.request.headers.get('host', 'localhost')}"
+    lines = (
+        f"Splice {gateway.version}: one URL and one key for every model.",
+        "",
+        f"OpenAI SDKs      base_url = {base}/v1",
+        f"Anthropic SDKs   base_url = {base}",
+        f"Claude Code      ANTHROPIC_BASE_URL={base}",
+        f"Models           GET {base}/v1/models",
+        f"Health           {base}/healthz  {base}/readyz",
+        "Your key goes into Authorization: Bearer, or x-api-key.",
+    )
+    exchange.text("\n".join(lines) + "\n", _now())
+
+
+async def hello(gateway: Gateway, exchange: Exchange) -> None:
+    """GET and HEAD /api/hello: Claude Code warms its connection up with it."""
+    exchange.json(200, {"message": "hello"}, _now())
+
+
+async def healthz(gateway: Gateway, exchange: Exchange) -> None:
+    """GET /healthz: the process is alive."""
+    exchange.json(200, {"status": "ok", "version": gateway.version}, _now())
+
+
+async def readyz(gateway: Gateway, exchange: Exchange) -> None:
+    """GET /readyz: new requests are welcome."""
+    if gateway.draining:
+        exchange.json(503, {"status": "draining"}, _now())
+    elif not len(gateway.pool):
+        exchange.json(503, {"status": "no account is configured"}, _now())
+    else:
+        exchange.json(200, {"status": "ready"}, _now())
+
+
+def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
+    """Return the endpoint that answers OPTIONS for a path with these methods."""
+
+    async def answer(gateway: Gateway, exchange: Exchange) -> None:
+        exchange.empty(204, preflight(exchange, gateway.config.server.cors_origins, methods), _now())
+
+    return answer
+
+
+# A model call.
+
+
+async def _model_call(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
+    key = gateway.identify(exchange)
+    asked, route = await _asked(gateway, exchange, key, dialect, streams=True)
+    strict = gateway.config.translation.strict
+    await _carry(gateway, exchange, asked, route, partial(make_plan, strict=strict))
+
+
+async def _asked(
+    gateway: Gateway, exchange: Exchange, key: Key, dialect: ClientDialect, *, streams: bool
+) -> tuple[Asked, Route]:
+    """Read the request of ``key``; return it parsed, with the route of the model that it names."""
+    if gateway.draining:
+        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
+    body = await read_body(exchange.request, gateway.config.server.max_body)
+    document = parse_object(body)
+    name = _model_name(document)
+    route = gateway.route(key, name)
+    exchange.record.model = route.name
+    edited = _apply(document, route)
+    stream = streams and _stream(document)
+    exchange.record.stream = stream
+    asked = Asked(
+        dialect=dialect,
+        body=body,
+        document=document,
+        edited=edited,
+        model=name,
+        stream=stream,
+        request_id=exchange.request_id,
+        now=gateway.clock(),
+        mint=_mint,
+        recall=partial(_recall, gateway, key),
+        remember=partial(_remember, gateway, key),
+    )
+    return asked, route
+
+
+async def _carry(gateway: Gateway, exchange: Exchange, asked: Asked, route: Route, plan: Planner) -> None:
+    """Run the call; whatever happens, its books are closed when this returns."""
+    call = Call(
+        gateway.means,
+        asked,
+        route,
+        exchange.delivery,
+        exchange.record,
+        exchange.request.headers,
+        gateway.random.random(),
+        partial(plan, asked),
+    )
+    guard = exchange.request.protocol
+    exchange.answering()
+    gateway.calls.add(call)
+    try:
+        if isinstance(guard, Guard):
+            guard.flow = call
+        await call.run()
+    except GatewayError as error:
+        call.settle_failed(error, error.status)
+        raise
+    except asyncio.CancelledError:
+        call.settle_failed(GatewayError(Kind.CLIENT_CLOSED, evidence="the client left"), 499)
+        raise
+    finally:
+        gateway.calls.discard(call)
+        if isinstance(guard, Guard):
+            guard.flow = None
+
+
+def _model_name(document: dict[str, Any]) -> str:
+    name = document.get("model")
+    if not isinstance(name, str) or not name:
+        found = "nothing" if name is None else f"{type(name).__name__}"
+        raise invalid("model", f"`model` must be the name of a model; found {found}.")
+    return name
+
+
+def _stream(document: dict[str, Any]) -> bool:
+    stream = document.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise invalid("stream", f"`stream` must be true or false; found {type(stream).__name__}.")
+    return bool(stream)
+
+
+def _apply(document: dict[str, Any], route: Route) -> bool:
+    """Fill in the model's defaults and set its overrides; tell whether that changed anything."""
+    edited = False
+    for name, value in route.defaults.items():
+        if document.get(name) is None:
+            document[name] = value
+            edited = True
+    for name, value in route.override.items():
+        if document.get(name) != value:
+            document[name] = value
+            edited = True
+    return edited
+
+
+def _may_call(gateway: Gateway, key: Key, name: str) -> bool:
+    route = gateway.catalog.resolve(name)
+    return route is not None and route.is_open_to(key.models)
+
+
+def _recall(gateway: Gateway, key: Key, conversation: Conversation) -> None:
+    gateway.memory.recall(key.hash, conversation, _now())
+
+
+def _remember(gateway: Gateway, key: Key, call_id: str, seals: tuple[Sealed, ...]) -> None:
+    gateway.memory.keep(key.hash, call_id, seals, _now())
+
+
+def _mint() -> str:
+    return secrets.token_hex(12)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

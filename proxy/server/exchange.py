@@ -1,0 +1,172 @@
+"""One request and its answer at the edge: what every endpoint is given, and how it answers."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from ipaddress import ip_address
+from typing import Any, cast
+
+import orjson
+from aiohttp import HttpVersion10, web
+
+from proxy.config.model import Network
+from proxy.dialects.chat.encode import write_error as write_chat_error
+from proxy.dialects.messages.encode import write_error as write_messages_error
+from proxy.errors import GatewayError, Kind
+from proxy.relay.delivery import Delivery
+from proxy.relay.record import Record
+from proxy.server.guard import Guard, Written
+
+_CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_FAR_OFF = 60
+"""Seconds. SDKs sleep for as long as they are told, so from here on they are told not to try again."""
+
+_ERROR_WRITERS = {"chat": write_chat_error, "messages": write_messages_error}
+
+
+class Exchange:
+    """A request with its id, the record of it, and the connection on which it is answered."""
+
+    __slots__ = ("delivery", "path", "query", "record", "request", "request_id")
+
+    def __init__(
+        self, request: web.BaseRequest, *, now: float, draining: bool, cors: tuple[str, ...]
+    ) -> None:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client has left")
+        target = request._message.path  # noqa: SLF001 - the target as it was sent; the public ones decode it
+        self.path, _, self.query = target.partition("?")
+        self.request = request
+        self.request_id = new_request_id()
+        headers = request.headers
+        self.record = Record(
+            request_id=self.request_id,
+            started=now,
+            route=self.path,
+            dialect=dialect_of(self.path),
+            client_request_id=_matching(_CLIENT_ID, headers.get("x-request-id")),
+            trace_id=_trace_id(headers.get("traceparent")),
+        )
+        fields = f"x-request-id: {self.request_id}\r\nrequest-id: {self.request_id}\r\n"
+        origin = headers.get("origin")
+        if cors and origin is not None:
+            fields += cors_fields(origin, cors)
+        self.delivery = Delivery(
+            transport,
+            fields=fields.encode(),
+            http10=request.version == HttpVersion10,
+            closing=draining or not request.keep_alive,
+            now=now,
+        )
+
+    def written(self) -> Written:
+        """Return what tells aiohttp that the answer is out."""
+        return Written(keep_alive=self.delivery.keep_alive)
+
+    def answering(self) -> None:
+        """Note that bytes go out past aiohttp, which must not answer too."""
+        cast(Guard, self.request.protocol).answering = True
+
+    def json(self, status: int, document: Any, now: float, fields: bytes = b"") -> None:
+        """Answer with a JSON document."""
+        self.answering()
+        self.record.status = status
+        self.delivery.document(status, fields, orjson.dumps(document), now)
+
+    def text(self, text: str, now: float) -> None:
+        """Answer with plain text."""
+        self.answering()
+        self.record.status = 200
+        self.delivery.document(200, b"", text.encode("utf-8", "replace"), now, kind=b"text/plain; charset=utf-8")
+
+    def empty(self, status: int, fields: bytes, now: float) -> None:
+        """Answer with a head alone."""
+        self.answering()
+        self.record.status = status
+        self.delivery.document(status, fields, b"", now)
+
+    def refuse(self, error: GatewayError, now: float) -> None:
+        """Answer with ``error`` in the dialect of the path; the connection closes if the body has not been read."""
+        self.answering()
+        self.record.error = error
+        self.record.status = error.status
+        if error.native_body is not None:
+            body = error.native_body
+        else:
+            body = orjson.dumps(_ERROR_WRITERS[self.record.dialect](error, self.request_id))
+        if not self.request.content.is_eof():
+            self.delivery.close_after()
+        self.delivery.document(error.status, _error_fields(error), body, now)
+
+
+def dialect_of(path: str) -> str:
+    """Return the dialect in which a path's errors are told, which is OpenAI's where the path is nobody's."""
+    return "messages" if path.endswith(("/messages", "/messages/count_tokens")) else "chat"
+
+
+def new_request_id() -> str:
+    """Return ``req_`` and 26 characters that hold 128 random bits."""
+    return "req_" + base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
+
+
+def cors_fields(origin: str, allowed: tuple[str, ...]) -> str:
+    """Return the header lines that let a browser at ``origin`` read the answer, if it is allowed."""
+    if origin not in allowed and not ("*" in allowed and origin.isascii()):
+        return ""
+    return f"Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\nAccess-Control-Expose-Headers: *\r\n"
+
+
+def _error_fields(error: GatewayError) -> bytes:
+    fields = []
+    if error.allow is not None:
+        fields.append(f"Allow: {error.allow}\r\n")
+    if error.kind is Kind.UPGRADE:
+        fields.append("Upgrade: HTTP/1.1\r\n")
+    if error.status in (429, 503, 529):
+        wait = max(error.retry_after if error.retry_after is not None else 1, 1)
+        fields.append(f"retry-after: {wait}\r\n")
+        if wait > _FAR_OFF:
+            fields.append("x-should-retry: false\r\n")
+    return "".join(fields).encode()
+
+
+def _matching(pattern: re.Pattern[str], value: str | None) -> str | None:
+    return value if value is not None and pattern.fullmatch(value) else None
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    found = _TRACE_PARENT.fullmatch(traceparent) if traceparent is not None else None
+    return found[1] if found else None
+
+
+
+def address_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> str | None:
+    """Return the client's address: the peer's, or what a trusted proxy says of it; None for a unix socket.
+
+    Of ``X-Forwarded-For`` the last address counts that is no trusted proxy's own: what stands before it, the client wrote.
+    """
+    transport = request.transport
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    if not isinstance(peer, tuple):
+        return None
+    address = str(peer[0]).partition("%")[0]
+    if trusted and _is_in(address, trusted):
+        forwarded = ",".join(request.headers.getall("x-forwarded-for", ()))
+        for hop in reversed([hop.strip() for hop in forwarded.split(",") if hop.strip()]):
+            try:
+                ip_address(hop)
+            except ValueError:
+                break
+            address = hop
+            if not _is_in(hop, trusted):
+                break
+    return address
+
+
+def _is_in(address: str, networks: tuple[Network, ...]) -> bool:
+    ip = ip_address(address)
+    return any(ip in network for network in networks)

@@ -1,0 +1,113 @@
+"""The public listener: which request is which endpoint's, and what every one of them has in common."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from proxy.billing.keys import Keyring, check
+from proxy.config.model import Config, Key
+from proxy.dialects.memory import Memory
+from proxy.errors import GatewayError, Kind
+from proxy.log import Log
+from proxy.relay.call import Call, Means
+from proxy.routing.catalog import Catalog, Route
+from proxy.routing.pool import Pool
+from proxy.server.auth import identify
+from proxy.server.exchange import Exchange, address_of, cors_fields
+from proxy.server.guard import Written
+
+Endpoint = Callable[["Gateway", Exchange], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Everything that a request may need. One is made for a configuration; ``calls`` are the ones that run."""
+
+    config: Config
+    catalog: Catalog
+    keyring: Keyring
+    pool: Pool
+    means: Means
+    memory: Memory
+    log: Log
+    clock: Callable[[], float]
+    routes: Callable[[Exchange], Endpoint]
+    version: str
+    draining: bool = False
+    calls: set[Call] = field(default_factory=set)
+    random: random.Random = field(default_factory=random.Random)
+
+    async def handle(self, request: web.BaseRequest) -> Written:
+        """Answer one request; the one place where a GatewayError becomes an answer."""
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(
+            request, now=loop.time(), draining=self.draining, cors=self.config.server.cors_origins
+        )
+        try:
+            await self.routes(exchange)(self, exchange)
+        except GatewayError as error:
+            self._refuse(exchange, error)
+        except ConnectionResetError:
+            raise
+        except Exception as error:
+            self.log.error("request failed", error, request_id=exchange.request_id, route=exchange.record.route)
+            if exchange.delivery.started:
+                # A second answer behind half of the first would be worse than none.
+                exchange.delivery.abort()
+            else:
+                self._refuse(exchange, GatewayError(Kind.INTERNAL, evidence=repr(error)))
+        return exchange.written()
+
+    def identify(self, exchange: Exchange) -> Key:
+        """Return the key of the request, noted in its record, or raise the 401 or 403."""
+        key = identify(exchange.request.headers, exchange.query, self.keyring)
+        exchange.record.key = key.name
+        exchange.record.team = key.team
+        if key.expires is not None or key.allow_ip or not key.enabled:
+            address = address_of(exchange.request, self.config.server.trusted_proxies)
+            check(key, datetime.fromtimestamp(self.clock(), UTC), address)
+        return key
+
+    def route(self, key: Key, name: str, param: str = "model") -> Route:
+        """Return what ``name`` stands for, or raise the 404 with the nearest names that ``key`` may call, or the 403."""
+        route = self.catalog.resolve(name)
+        if route is None:
+            near = self.catalog.nearest(name, key.models)
+            hint = f" Did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else ""
+            raise GatewayError(
+                Kind.UNKNOWN_MODEL, f"The model `{name[:128]}` does not exist here.{hint}", param=param
+            )
+        if not route.is_open_to(key.models):
+            raise GatewayError(
+                Kind.MODEL_NOT_ALLOWED, f"This key may not call the model `{name[:128]}`.", param=param
+            )
+        return route
+
+    def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
+        now = asyncio.get_running_loop().time()
+        if exchange.record.ended == 0.0:
+            exchange.record.error = error
+            exchange.record.status = error.status
+            exchange.record.ended = now
+            self.means.settle(exchange.record)
+        exchange.refuse(error, now)
+
+
+def preflight(exchange: Exchange, allowed: tuple[str, ...], methods: str) -> bytes:
+    """Return the header lines that answer a browser's OPTIONS."""
+    origin = exchange.request.headers.get("origin", "")
+    fields = cors_fields(origin, allowed) if origin else ""
+    if fields:
+        wanted = exchange.request.headers.get("access-control-request-headers", "*")
+        safe = wanted if wanted.isascii() and wanted.isprintable() else "*"
+        fields += (
+            f"Access-Control-Allow-Methods: {methods}\r\nAccess-Control-Allow-Headers: {safe}\r\n"
+            "Access-Control-Max-Age: 86400\r\n"
+        )
+    return f"{fields}Allow: {methods}\r\n".encode()

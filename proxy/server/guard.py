@@ -1,0 +1,354 @@
+"""aiohttp's server made safe against clients that are slow, many or malformed.
+
+What this reaches into is private to aiohttp and pinned by its minor version: ``_messages``, ``_request_count``,
+``_waiter``, ``_manager``, ``_close`` and ``_force_close`` of ``RequestHandler``. ``tests/unit/server/test_guard.py``
+holds each of them in place.
+
+A handler may write its answer itself, head and body, to ``request.transport``, and return a ``Written``. Then:
+
+- it writes only while the transport is not closing (a closed uvloop transport raises);
+- it sets ``answering`` on ``request.protocol`` with the first byte, so that an exception that still escapes drops the
+  connection instead of appending a second answer;
+- an HTTP/1.0 client gets a body that ends with the connection, and ``Written(keep_alive=False)``;
+- a client that leaves, or closes its half of the connection, cancels the handler within a turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import orjson
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from proxy.errors import ROWS, Kind
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_LOOPBACK: tuple[Network, ...] = (
+    ipaddress.ip_network("127.0.0.0/8"),
+    ipaddress.ip_network("::1/128"),
+)
+
+# aiohttp lets anything pass. A Host with "/" or "?" in it has led gateways that build URLs from it past their own
+# authentication.
+_HOST = re.compile(r"[A-Za-z0-9.\-:\[\]_]+")
+
+_VERSIONS = (HttpVersion10, HttpVersion11)
+
+
+class Flow(Protocol):
+    """What feeds an answer and can be held back while its client does not read."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Written:
+    """What a handler returns that has itself written the whole answer to ``request.transport``."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Do nothing: aiohttp awaits it."""
+
+    async def write_eof(self) -> None:
+        """Do nothing: aiohttp awaits it."""
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | Written]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds, sizes in bytes."""
+
+    connections: int = 10_000
+    per_address: int = 256
+    head_timeout: float = 10.0
+    """From the connection, or from the first byte of a later request, to the end of the head."""
+    keep_alive: float = 75.0
+    headers: int = 64
+    line: int = 8192
+    """Of the request line and of each header, its name included."""
+    body: int = 32 * 1024 * 1024
+    """What ``request.read()`` takes before it raises HTTPRequestEntityTooLarge."""
+
+
+class Guard(RequestHandler):
+    """One client's connection."""
+
+    __slots__ = ("_address", "_body", "_flow", "_head_timeout", "_head_timer", "answering", "local")
+
+    def __init__(self, server: Server, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self.answering = False
+        """Whether bytes of the current answer have gone to the transport past aiohttp."""
+        self.local = False
+        """Whether the client came over a unix socket."""
+        self._address: str | None = None
+        self._body: StreamReader | None = None
+        self._flow: Flow | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_timeout = limits.head_timeout
+
+    # The life of the connection.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer = transport.get_extra_info("peername")
+        self.local = not isinstance(peer, tuple)
+        self._address = None if self.local else cast(str, peer[0])
+        server = cast(Server, self._manager)
+        if not server.enter(self._address):
+            # No task, no timer and no place in the server's table, which connection_lost therefore leaves alone.
+            self._manager = None
+            self._force_close = True
+            wire = cast(asyncio.Transport, transport)
+            wire.write(_FULL)
+            wire.close()
+            return
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        server = cast(Server | None, self._manager)
+        if server is None:
+            return
+        server.leave(self._address)
+        self._disarm()
+        self._flow = None
+        super().connection_lost(exc)
+
+    # The head phase. aiohttp's only limit on it is the keep-alive time.
+
+    def data_received(self, data: bytes) -> None:
+        in_head = self._body is None or self._body.is_eof()
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._body = self._messages[-1][1]
+            self._disarm()
+        elif data and in_head and self._head_timer is None and not self._force_close:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._head_timer = self._loop.call_later(self._head_timeout, self._head_expired)
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_expired(self) -> None:
+        self._head_timer = None
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
+        elif not self._force_close:
+            # The next head is being sent while an answer goes out, which may take its time.
+            self._arm()
+
+    # Back-pressure.
+
+    @property
+    def flow(self) -> Flow | None:
+        """What is to be held back while the client does not read; one set when it already does not is paused at once."""
+        return self._flow
+
+    @flow.setter
+    def flow(self, flow: Flow | None) -> None:
+        self._flow = flow
+        if flow is not None and self.writing_paused:
+            flow.pause()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._flow is not None:
+            self._flow.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._flow is not None:
+            self._flow.resume()
+
+    # Errors that no handler rendered.
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return aiohttp's own refusals and a handler's escaped exceptions as JSON; the connection then closes.
+
+        Raises ConnectionError, after which aiohttp sends nothing, if an answer is already on its way.
+        """
+        if status >= 500:
+            self.logger.error("A request handler failed", exc_info=exc)
+        if self.answering or request.writer.output_size > 0:
+            if self.transport is not None:
+                self.transport.abort()
+            raise ConnectionError("an answer is already on its way")
+        if status >= 500:
+            return _error(status, Kind.TIMEOUT if status == 504 else Kind.INTERNAL)
+        return _error(status, Kind.INVALID_REQUEST, _fault(exc, message))
+
+
+class Server(web.Server):
+    """The factory of guarded connections: pass it to ``loop.create_server`` or a ``web.ServerRunner``.
+
+    Peers in ``trusted`` networks (reverse proxies), on loopback and on unix sockets count towards the whole, not
+    towards the number that one address may have.
+    """
+
+    def __init__(
+        self, handler: Handler, *, limits: Limits | None = None, trusted: Sequence[Network] = ()
+    ) -> None:
+        self._limits = limits = limits or Limits()
+        self._handler = handler
+        self._uncapped = (*_LOOPBACK, *trusted)
+        self._addresses: dict[str, int] = {}
+        self._count = 0
+        super().__init__(
+            # aiohttp only awaits the result, and calls prepare, write_eof and keep_alive of what comes out.
+            cast(Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], self._admit),
+            handler_cancellation=True,
+            keepalive_timeout=limits.keep_alive,
+            max_headers=limits.headers,
+            max_field_size=limits.line,
+            max_line_size=limits.line,
+            # Both off: the access log is ours, and decompressing is an attack surface that no client needs.
+            access_log=None,
+            auto_decompress=False,
+        )
+
+    def __call__(self) -> Guard:
+        return Guard(self, self._limits, loop=self._loop, **self._kwargs)
+
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return self._count
+
+    def enter(self, address: str | None) -> bool:
+        """Count a new connection, or return False if it is one too many; None is a unix socket."""
+        if self._count >= self._limits.connections:
+            return False
+        if address is not None and not self._is_uncapped(address):
+            count = self._addresses.get(address, 0)
+            if count >= self._limits.per_address:
+                return False
+            self._addresses[address] = count + 1
+        self._count += 1
+        return True
+
+    def leave(self, address: str | None) -> None:
+        """Count a connection out that ``enter`` let in."""
+        self._count -= 1
+        if address is None:
+            return
+        count = self._addresses.get(address, 0)
+        if count > 1:
+            self._addresses[address] = count - 1
+        elif count:
+            del self._addresses[address]
+
+    def _is_uncapped(self, address: str) -> bool:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        return any(ip in network for network in self._uncapped)
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        # Made for malformed requests as well, so this is where every answer begins.
+        cast(Guard, protocol).answering = False
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, self._loop, client_max_size=self._limits.body
+        )
+
+    def _admit(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse | Written]:
+        # Not a coroutine: one frame less for every request that is fine.
+        fault = _head_fault(request, local=cast(Guard, request.protocol).local)
+        return self._handler(request) if fault is None else _refuse(fault)
+
+
+def _head_fault(request: web.BaseRequest, *, local: bool) -> str | None:
+    """Return what is wrong with a head that aiohttp let pass."""
+    if request.version not in _VERSIONS:
+        major, minor = request.version
+        return f"found HTTP/{major}.{minor}, expected HTTP/1.1 or HTTP/1.0"
+    headers = request.headers
+    host = headers.get(hdrs.HOST)
+    # Only HTTP/1.0 may go without: aiohttp refuses the rest. On a unix socket there is nothing to name.
+    if host is not None and not _HOST.fullmatch(host) and not (local and host == ""):
+        return "the Host header is not a host name or address with an optional port"
+    if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in headers:
+        return "HTTP/1.0 has no Transfer-Encoding: its body has a Content-Length"
+    return None
+
+
+async def _refuse(fault: str) -> web.StreamResponse:
+    return _error(400, Kind.INVALID_REQUEST, fault)
+
+
+def _fault(exc: BaseException | None, message: str | None) -> str:
+    """Return what aiohttp found wrong, without the bytes that it quotes: they may hold a key."""
+    if isinstance(exc, LineTooLong):
+        return "the request line or a header is too long"
+    return (message or "the request is not valid HTTP").partition("\n")[0].rstrip(": ")
+
+
+def _error(status: int, kind: Kind, message: str = "") -> web.StreamResponse:
+    response = web.Response(
+        status=status,
+        body=_document(kind, message),
+        content_type="application/json",
+        headers={hdrs.CONNECTION: "close"},
+    )
+    response.force_close()
+    return response
+
+
+def _document(kind: Kind, message: str) -> bytes:
+    """Return an error in OpenAI's shape: the path, and with it the dialect, may not be known."""
+    row = ROWS[kind]
+    text = row.text or message
+    return orjson.dumps(
+        {"error": {"message": text, "type": row.openai_type, "param": None, "code": row.code}}
+    )
+
+
+_FULL_BODY = orjson.dumps(
+    {
+        "error": {
+            "message": "Too many open connections; close some or retry later.",
+            "type": "server_error",
+            "param": None,
+            "code": "too_many_connections",
+        }
+    }
+)
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(_FULL_BODY), _FULL_BODY)
+)

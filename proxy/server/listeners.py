@@ -1,0 +1,156 @@
+"""The sockets on which requests arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from proxy.config.model import Address, SystemdAddress, TcpAddress, Tls, UnixAddress
+
+BACKLOG = 4096
+"""Connections that may wait for the loop; aiohttp's default of 128 refuses a burst of clients."""
+_FIRST_FD = 3
+
+
+class CannotListen(Exception):
+    """A socket could not be had; the message says who has it, or what is wrong with it."""
+
+
+def open_sockets(addresses: Sequence[Address], environ: Mapping[str, str]) -> list[socket.socket]:
+    """Return bound sockets for ``addresses``; raises CannotListen, having closed those that it had opened."""
+    opened: list[socket.socket] = []
+    try:
+        for address in addresses:
+            match address:
+                case TcpAddress():
+                    opened += _tcp(address)
+                case UnixAddress():
+                    opened.append(_unix(address.path))
+                case SystemdAddress():
+                    opened += _inherited(address.name, environ)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+    return opened
+
+
+def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
+    """Return the server's TLS context, or None for plain HTTP; raises CannotListen for files that are no certificate."""
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise CannotListen(f"found no usable certificate in {tls.cert_file} and {tls.key_file}: {error}") from error
+    return context
+
+
+async def serve(
+    factory: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket], context: ssl.SSLContext | None
+) -> list[asyncio.Server]:
+    """Start accepting on ``sockets``; ``factory`` makes a protocol for each connection."""
+    loop = asyncio.get_running_loop()
+    return [
+        await loop.create_server(factory, sock=one, ssl=context, backlog=BACKLOG)
+        for one in sockets
+    ]
+
+
+def _tcp(address: TcpAddress) -> list[socket.socket]:
+    try:
+        found = socket.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as error:
+        raise CannotListen(f"cannot listen on {address}: the name does not resolve ({error.strerror})") from error
+    sockets = []
+    for family, kind, protocol, _, where in dict.fromkeys(found):
+        one = socket.socket(family, kind, protocol)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            one.bind(where)
+        except OSError as error:
+            one.close()
+            raise CannotListen(_why(address, error)) from error
+        sockets.append(one)
+    return sockets
+
+
+def _unix(path: Path) -> socket.socket:
+    """Return a socket at ``path``, which may be left over from a daemon that is gone, but not in use."""
+    probe = socket.socket(socket.AF_UNIX)
+    try:
+        probe.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
+    else:
+        raise CannotListen(f"cannot listen on unix:{path}: another process answers there; stop it first")
+    finally:
+        probe.close()
+    one = socket.socket(socket.AF_UNIX)
+    try:
+        one.bind(str(path))
+        path.chmod(0o660)
+    except OSError as error:
+        one.close()
+        raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
+    return one
+
+
+def _inherited(name: str, environ: Mapping[str, str]) -> list[socket.socket]:
+    """Return the sockets that systemd handed over under ``name``."""
+    count = int(environ.get("LISTEN_FDS", "0")) if environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    sockets = [
+        socket.socket(fileno=_FIRST_FD + index) for index in range(count) if index < len(names) and names[index] == name
+    ]
+    if not sockets:
+        raise CannotListen(
+            f"found no socket named {name!r} from systemd, expected one with FileDescriptorName={name}; "
+            "start the daemon through its socket unit"
+        )
+    for one in sockets:
+        one.setblocking(False)
+    return sockets
+
+
+def _why(address: TcpAddress, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        owner = _owner(address.port)
+        taken = f"it is taken by {owner}" if owner else "it is taken by another process"
+        return f"cannot listen on {address}: {taken}; stop that, or set another port in [server] listen"
+    if error.errno == errno.EACCES:
+        return f"cannot listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one"
+    return f"cannot listen on {address}: {error.strerror}"
+
+
+def _owner(port: int) -> str | None:
+    """Return the name and id of the process that listens on ``port``, if it may be seen."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+        except OSError:
+            continue
+    return None

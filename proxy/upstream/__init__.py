@@ -1,0 +1,1 @@
+"""The way to a provider: connections and the exchanges on them."""

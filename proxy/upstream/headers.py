@@ -1,0 +1,60 @@
+"""The header lines of a request to an upstream: the account's credential, and the little that a client may say itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from proxy.providers import Auth, Dialect
+
+TRANSLATED_VERSION = b"2023-06-01"
+"""Translated requests to Anthropic are of our making and fit this version; later ones refuse a temperature."""
+
+_PASSED: Mapping[Dialect, tuple[str, ...]] = {
+    "anthropic": ("anthropic-version", "anthropic-beta"),
+    "openai-chat": ("openai-beta", "idempotency-key"),
+    "openai-responses": ("openai-beta", "idempotency-key"),
+    "gemini": (),
+}
+"""What a client's own headers may add to a native call. Everything else stays here."""
+
+_SAFE = re.compile(r"[\x20-\x7e]{1,512}")
+_CREDENTIAL: Mapping[Auth, tuple[bytes, bytes]] = {
+    "bearer": (b"Authorization", b"Bearer "),
+    "x-api-key": (b"x-api-key", b""),
+    "x-goog-api-key": (b"x-goog-api-key", b""),
+    "api-key": (b"api-key", b""),
+}
+
+
+def outbound(
+    dialect: Dialect,
+    auth: Auth,
+    secret: str | None,
+    client: Mapping[str, str],
+    *,
+    native: bool,
+    stream: bool,
+    agent: bytes,
+) -> list[tuple[bytes, bytes]]:
+    """Return the header lines of a call in ``dialect``, Host and Content-Length apart.
+
+    ``client`` are the client's headers, of which only the dialect's own pass, and only on a ``native`` call.
+    """
+    lines = [
+        (b"Content-Type", b"application/json"),
+        (b"Accept", b"text/event-stream" if stream else b"application/json"),
+        (b"Accept-Encoding", b"identity"),
+        (b"User-Agent", agent),
+    ]
+    if secret is not None and auth != "none":
+        name, scheme = _CREDENTIAL[auth]
+        lines.append((name, scheme + secret.encode()))
+    if native:
+        for passed in _PASSED[dialect]:
+            value = client.get(passed)
+            if value is not None and _SAFE.fullmatch(value):
+                lines.append((passed.encode(), value.encode()))
+    if dialect == "anthropic" and not (native and "anthropic-version" in client):
+        lines.append((b"anthropic-version", TRANSLATED_VERSION))
+    return lines

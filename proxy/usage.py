@@ -1,0 +1,102 @@
+"""What a call consumed, in one shape for all dialects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_COUNT = 10**9
+"""A count above this is an upstream's bug, not a bill: no context window comes near it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Disjoint token counts: no token is in two of ``input``, ``cache_read``, ``cache_write``, ``cache_write_1h``.
+
+    ``output`` includes ``reasoning`` and ``audio_output``, and ``input`` includes ``audio_input``: these three are shares,
+    not further tokens. ``tier`` is the upstream's own word for the service tier that it billed.
+    """
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    output: int = 0
+    reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    searches: int = 0
+    tier: str | None = None
+    estimated: bool = False
+
+    @property
+    def input_total(self) -> int:
+        """Every prompt token, cached or not: what OpenAI and Gemini call prompt tokens."""
+        return self.input + self.cache_read + self.cache_write + self.cache_write_1h
+
+    @property
+    def cache_writes(self) -> int:
+        """Prompt tokens written to a cache, of any lifetime."""
+        return self.cache_write + self.cache_write_1h
+
+    @property
+    def total(self) -> int:
+        """Every token of the call."""
+        return self.input_total + self.output
+
+
+def count(value: object) -> int:
+    """Return ``value`` as a token count; anything but a plain integer from 0 to a billion counts as 0.
+
+    Providers send null, floats and, once, ten to the thirtieth; ``True`` is an integer to Python.
+    """
+    if type(value) is int and 0 <= value <= MAX_COUNT:
+        return value
+    if type(value) is float and value.is_integer() and 0 <= value <= MAX_COUNT:
+        return int(value)
+    return 0
+
+
+def inclusive(
+    *,
+    input_total: int,
+    output: int,
+    cache_read: int = 0,
+    cache_write: int = 0,
+    cache_write_1h: int = 0,
+    reasoning: int = 0,
+    audio_input: int = 0,
+    audio_output: int = 0,
+    searches: int = 0,
+    tier: str | None = None,
+) -> Usage:
+    """Return the disjoint usage of a provider that counts cached tokens inside its prompt tokens.
+
+    A share larger than its whole is cut to the whole, so no count can turn negative.
+    """
+    cache_read = min(cache_read, input_total)
+    cache_write = min(cache_write, input_total - cache_read)
+    cache_write_1h = min(cache_write_1h, input_total - cache_read - cache_write)
+    plain = input_total - cache_read - cache_write - cache_write_1h
+    return Usage(
+        input=plain,
+        cache_read=cache_read,
+        cache_write=cache_write,
+        cache_write_1h=cache_write_1h,
+        output=output,
+        reasoning=min(reasoning, output),
+        audio_input=min(audio_input, plain),
+        audio_output=min(audio_output, output),
+        searches=searches,
+        tier=tier,
+    )
+
+
+def estimate_tokens(text: str) -> int:
+    """Return about how many tokens ``text`` is: a quarter for an ASCII character, three quarters for any other, rounded up.
+
+    Used where a provider told nothing; a tokenizer would need its tables from the network and a microsecond a character.
+    """
+    length = len(text)
+    ascii_count = length if text.isascii() else len(text.encode("ascii", "ignore"))
+    quarters = ascii_count + 3 * (length - ascii_count)
+    return -(-quarters // 4)

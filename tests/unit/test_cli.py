@@ -1,0 +1,200 @@
+"""The commands, as a user types them."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import proxy.cli
+from proxy.cli import main
+from proxy.cli.output import print_table
+from proxy.config import key_hash, load
+
+VARIABLES = ("OPENAI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "GROQ_API_KEY")
+
+
+@pytest.fixture(autouse=True)
+def _clean_machine(tmp_path, monkeypatch):
+    """No configuration and no provider key but the test's own."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "HF_TOKEN")) or name.startswith(("SPLICE_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert capsys.readouterr().out == f"splice {proxy.__version__} (python {python})\n"
+
+
+def test_the_package_is_a_command():
+    found = subprocess.run(
+        [sys.executable, "-m", "proxy", "--version"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(proxy.__file__).parents[1])},
+    )
+    assert (found.returncode, found.stdout[:7]) == (0, "splice ")
+
+
+@pytest.mark.parametrize("line", ["sreve", "check --jsn", "demo --port 0", "demo --port x"])
+def test_bad_usage_is_2(line, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    assert "error" in capsys.readouterr().err
+
+
+def test_no_command_lists_them(capsys):
+    assert main([]) == 2
+    assert "serve" in capsys.readouterr().err
+
+
+def test_check_says_what_the_file_amounts_to(capsys):
+    Path("config.toml").write_text('[[accounts]]\nname = "a"\nprovider = "ollama"\n')
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out == (
+        "config.toml: ok\n"
+        "  listen: 127.0.0.1:8080\n"
+        "  admin: 127.0.0.1:8081\n"
+        "  accounts: a (ollama)\n"
+        "  models: none\n"
+        "  keys: none\n"
+    )
+
+
+def test_check_warns_and_passes(capsys):
+    Path("config.toml").write_text('[admin]\ntoken = "literal"\n')
+    Path("config.toml").chmod(0o644)
+    assert main(["check"]) == 0
+    assert capsys.readouterr().err.startswith("splice: warning: config.toml: others can read")
+
+
+@pytest.mark.parametrize("line", ["-c x.toml check", "check -c x.toml", "check --config=x.toml"])
+def test_the_file_is_named_before_or_after_the_command(line, capsys):
+    Path("x.toml").write_text("[retry]\nattempts = 0\n[sever]\n")
+    assert main(line.split()) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "splice: x.toml:2: retry.attempts: found 0, expected a whole number from 1",
+        "splice: x.toml:3: sever: found an unknown key; did you mean server?",
+    ]
+
+
+def test_check_in_json(capsys):
+    Path("x.toml").write_text("[server]\n")
+    assert main(["check", "--json", "-c", "x.toml"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["path"], found["listen"]) == (True, "x.toml", ["127.0.0.1:8080"])
+    Path("x.toml").write_text("[sever]\n")
+    assert main(["check", "--json", "-c", "x.toml"]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "ok": False,
+        "faults": ["x.toml:1: sever: found an unknown key; did you mean server?"],
+    }
+
+
+def test_no_configuration_names_the_places(capsys):
+    assert main(["check"]) == 1
+    assert "make one with `splice init`" in capsys.readouterr().err
+
+
+def test_config_shows_values_and_origins_but_no_secret(capsys, monkeypatch):
+    monkeypatch.setenv("T", "hunter2")
+    Path("config.toml").write_text('[admin]\ntoken = { env = "T" }\n')
+    assert main(["config"]) == 0
+    out = capsys.readouterr().out
+    assert "admin.token\t***\tconfig.toml:2 (env T)\n" in out
+    assert "admin.read_token\tnone\tdefault\n" in out
+    assert 'server.public_url\t""\tdefault\n' in out
+    assert "hunter2" not in out
+    assert main(["config", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"key": "retry.attempts", "value": 3, "origin": "default"} in rows
+
+
+def test_config_of_a_bad_file(capsys):
+    Path("config.toml").write_text("x = 1")
+    assert main(["config"]) == 1
+    assert "config.toml:1: x: found an unknown key" in capsys.readouterr().err
+
+
+def test_tables_are_aligned_for_people(capsys):
+    print_table([("a", "bb"), ("ccc", "d")], aligned=True)
+    assert capsys.readouterr().out == "a    bb\nccc  d\n"
+
+
+def test_init_writes_a_file_that_holds_no_secret(capsys, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-theirs")
+    monkeypatch.setenv("GOOGLE_API_KEY", "g-theirs")
+    assert main(["init"]) == 0
+    out = capsys.readouterr().out
+    text = Path("config.toml").read_text()
+    assert "theirs" not in text + out
+    assert stat.S_IMODE(Path("config.toml").stat().st_mode) == 0o600
+    config = load(Path("config.toml"), os.environ)
+    assert [(a.name, a.provider) for a in config.accounts] == [
+        ("openai", "openai"),
+        ("gemini", "gemini"),
+    ]
+    shown = next(line for line in out.splitlines() if line.startswith("your key"))
+    key = shown.rpartition(" ")[2]
+    assert key.startswith("sk-splice-")
+    assert key not in text
+    assert config.keys[0].hash == key_hash(key)
+    assert config.warnings == ()
+    curl = out.splitlines()[-1]
+    assert curl.startswith("  curl http://127.0.0.1:8080/v1/chat/completions ")
+    assert f"Bearer {key}" in curl
+    assert '"model": "openai/' in curl
+
+
+def test_init_overwrites_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    Path("mine.toml").write_text("# mine")
+    assert main(["init", "-c", "mine.toml"]) == 1
+    assert capsys.readouterr().err == (
+        "splice: found mine.toml already, expected no such file; name another with -c\n"
+    )
+    assert Path("mine.toml").read_text() == "# mine"
+
+
+def test_init_somewhere_that_is_not_there(capsys, monkeypatch):
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    assert main(["init", "-c", "none/x.toml"]) == 1
+    assert "cannot write none/x.toml: No such file or directory" in capsys.readouterr().err
+
+
+def test_init_tells_how_to_start_another_file(capsys, monkeypatch):
+    monkeypatch.setenv("GROQ_API_KEY", "k")
+    assert main(["init", "-c", "x.toml"]) == 0
+    assert "splice serve -c x.toml\n" in capsys.readouterr().out
+
+
+def test_init_without_keys_says_which_it_looked_for(capsys):
+    assert main(["init"]) == 1
+    said = capsys.readouterr().err
+    assert all(name in said for name in VARIABLES)
+    assert "splice demo" in said
+    assert not Path("config.toml").exists()
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    Path("config.toml").write_text("")
+    command = f"{sys.executable} -m proxy config | true; echo ${{PIPESTATUS[0]}}"
+    found = subprocess.run(
+        ["bash", "-c", command],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(proxy.__file__).parents[1])},
+    )
+    assert (found.stdout, found.stderr) == ("1\n", "")
