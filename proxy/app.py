@@ -95,6 +95,8 @@ class Running:
 
     def __init__(self, gateway: Gateway, connections: Connections, log: Log) -> None:
         self.gateway = gateway
+        self.addresses: tuple[str | tuple[str, int], ...] = ()
+        """Where the public listeners really are: (host, port), or the path of a unix socket."""
         self._connections = connections
         self._log = log
         self._listeners: list[asyncio.Server] = []
@@ -111,6 +113,7 @@ class Running:
             for one in public:
                 one.close()
             raise
+        self.addresses = tuple(_address_of(one) for one in public)
         limits = Limits(body=config.server.max_body)
         server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
         admin = Server(Admin(self.gateway).handle, limits=limits)
@@ -153,6 +156,11 @@ class Running:
             turn += 1
             if turn % _KEEPALIVE_SWEEPS == 0:
                 self._connections.sweep(now)
+
+
+def _address_of(one: socket.socket) -> str | tuple[str, int]:
+    name = one.getsockname()
+    return name if isinstance(name, str) else (name[0], name[1])
 
 
 async def start(config: Config, log: Log, environ: Mapping[str, str]) -> Running:

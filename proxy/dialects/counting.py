@@ -9,7 +9,7 @@ import orjson
 
 from proxy.dialects import repair
 from proxy.dialects.answer import Answer, WholeSplice
-from proxy.dialects.gemini import count as gemini_count
+from proxy.dialects.gemini.write import count_tokens_request, read_token_count
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.native import with_model
 from proxy.dialects.plan import Asked, Plan
@@ -54,8 +54,8 @@ def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None
     conversation = asked.conversation()
     repair.repair(conversation)
     if "gemini" in provider.dialects:
-        written = gemini_count.count_tokens_request(conversation, upstream)
-        return _plan("gemini", written.path, orjson.dumps(written.body), gemini_count.read_token_count)
+        written = count_tokens_request(conversation, upstream)
+        return _plan("gemini", written.path, orjson.dumps(written.body), read_token_count)
     if provider.flags.input_tokens and "openai-responses" in provider.dialects:
         request = responses_write.write_request(conversation, upstream).body
         counted = {name: value for name, value in request.items() if name in _COUNTED}

@@ -140,10 +140,10 @@ class Call:
         self.record.upstream_model = target.model
         seat.in_flight += 1
         try:
-            outcome = await self._send(seat, plan, plan.body, None)
+            outcome = await self._send(seat, plan, plan.body)
             if isinstance(outcome, Refused) and outcome.stale:
                 # The connection had died while idle: nobody has seen this request.
-                outcome = await self._send(seat, plan, plan.body, None)
+                outcome = await self._send(seat, plan, plan.body, fresh=True)
             while isinstance(outcome, Continues):
                 outcome = await self._continue(seat, plan, outcome.token)
             return outcome
@@ -168,18 +168,18 @@ class Call:
         return outcome
 
     async def _send(
-        self, seat: Seat, plan: Plan, body: bytes, answer: Answer | None, *, committed: bool = False
+        self,
+        seat: Seat,
+        plan: Plan,
+        body: bytes,
+        answer: Answer | None = None,
+        *,
+        committed: bool = False,
+        fresh: bool = False,
     ) -> Outcome:
         account, provider = seat.account, seat.provider
         url = provider.url(plan.dialect, plan.path, account.base_url)
         origin, target = _split(url, account.proxy)
-        before = self._loop.time()
-        try:
-            connection = await self._means.connections.acquire(origin, self._route.timeouts.connect)
-        except ConnectFailed as failed:
-            kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
-            return Refused(GatewayError(kind, evidence=failed.detail))
-        self.record.connect += self._loop.time() - before
         lines = outbound(
             plan.dialect,
             provider.auth,
@@ -189,8 +189,16 @@ class Call:
             stream=plan.stream,
             agent=self._means.agent,
         )
+        request = request_bytes(b"POST", target, origin.host_header, lines, body)
+        before = self._loop.time()
+        try:
+            connection = await self._means.connections.acquire(origin, self._route.timeouts.connect, fresh=fresh)
+        except ConnectFailed as failed:
+            kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
+            return Refused(GatewayError(kind, evidence=failed.detail))
+        self.record.connect += self._loop.time() - before
         self._attempt = attempt = Attempt(self, plan, connection, self._loop, answer=answer, committed=committed)
-        connection.send(request_bytes(b"POST", target, origin.host_header, lines, body), attempt)
+        connection.send(request, attempt)
         if self.delivery.paused_at is not None:
             connection.pause()
         return await attempt.outcome

@@ -14,6 +14,8 @@ from proxy.config.model import Address, SystemdAddress, TcpAddress, Tls, UnixAdd
 
 BACKLOG = 4096
 """Connections that may wait for the loop; aiohttp's default of 128 refuses a burst of clients."""
+HANDSHAKE = 10.0
+"""Seconds for TLS; the guard's own times begin after it."""
 _FIRST_FD = 3
 
 
@@ -58,7 +60,13 @@ async def serve(
     """Start accepting on ``sockets``; ``factory`` makes a protocol for each connection."""
     loop = asyncio.get_running_loop()
     return [
-        await loop.create_server(factory, sock=one, ssl=context, backlog=BACKLOG)
+        await loop.create_server(
+            factory,
+            sock=one,
+            ssl=context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=None if context is None else HANDSHAKE,
+        )
         for one in sockets
     ]
 

@@ -37,15 +37,15 @@ def read_usage(raw: object, flags: Flags = _NO_FLAGS) -> Usage:  # noqa: ARG001 
     output = candidates + thoughts
     if thoughts and prompt + tool_prompt + candidates == total:
         output = candidates  # some models count their thinking among the candidates' tokens
-    heard = _audio(raw.get("promptTokensDetails")) + _audio(raw.get("toolUsePromptTokensDetails"))
+    heard = _audio(raw, "promptTokensDetails") + _audio(raw, "toolUsePromptTokensDetails")
     tier = raw.get("serviceTier") or raw.get("trafficType")
     return inclusive(
         input_total=prompt + tool_prompt,
         output=output,
         cache_read=count(raw.get("cachedContentTokenCount")),
         reasoning=thoughts,
-        audio_input=max(0, heard - _audio(raw.get("cacheTokensDetails"))),
-        audio_output=_audio(raw.get("candidatesTokensDetails")),
+        audio_input=max(0, heard - _audio(raw, "cacheTokensDetails")),
+        audio_output=_audio(raw, "candidatesTokensDetails"),
         tier=tier if isinstance(tier, str) else None,
     )
 
@@ -80,7 +80,9 @@ class Tally:
         metadata = chunk.get("usageMetadata")
         if isinstance(metadata, dict):
             told = True
-            self._metadata.update(item for item in metadata.items() if item[1] is not None)
+            if None in metadata.values():
+                metadata = {name: value for name, value in metadata.items() if value is not None}
+            self._metadata.update(metadata)
         candidates = chunk.get("candidates")
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict) and "groundingMetadata" in candidate:
@@ -96,9 +98,12 @@ class Tally:
     @property
     def usage(self) -> Usage | None:
         """Everything told so far, as one usage."""
-        if _COUNTS.isdisjoint(self._metadata) and not self._searches:
+        searches = self._searches if self._queries else 0
+        if not searches and _COUNTS.isdisjoint(self._metadata):
             return self._before
-        usage = replace(read_usage(self._metadata, self._flags), searches=self._searches)
+        usage = read_usage(self._metadata, self._flags)
+        if searches:
+            usage = replace(usage, searches=searches)
         return usage if self._before is None else _sum(self._before, usage)
 
     def _clear(self) -> None:
@@ -113,7 +118,7 @@ class Tally:
         # without a query are pages that the prompt named.
         if capabilities.gemini(self._model).generation >= _BILLED_BY_QUERY:
             return len(self._queries)
-        return 1 if self._queries and self._used_web else 0
+        return 1 if self._used_web else 0
 
     def _see_searches(self, grounding: object, model: object) -> None:
         if not isinstance(grounding, dict):
@@ -128,15 +133,15 @@ class Tally:
             self._used_web = True
 
 
-def _audio(details: object) -> int:
+def _audio(metadata: Mapping[str, Any], name: str) -> int:
     """Return the audio tokens of a list of tokens by modality."""
-    if not isinstance(details, list):
-        return 0
-    return sum(
-        count(entry.get("tokenCount"))
-        for entry in details
-        if isinstance(entry, dict) and entry.get("modality") in _AUDIO
-    )
+    details = metadata.get(name)
+    tokens = 0
+    if isinstance(details, list):
+        for entry in details:
+            if isinstance(entry, dict) and entry.get("modality") in _AUDIO:
+                tokens += count(entry.get("tokenCount"))
+    return tokens
 
 
 def _sum(first: Usage, second: Usage) -> Usage:

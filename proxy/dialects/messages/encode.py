@@ -162,7 +162,8 @@ class Encoder:
     def call_done(self, index: int) -> None:
         if index == self._call:
             self._stop()
-            self._play_waiting()
+            if self._waiting:
+                self._play_waiting()
         elif self._waiting:
             self._wait("call_done", index)
 
@@ -171,6 +172,9 @@ class Encoder:
 
     def end(self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None) -> None:
         if self.ended:
+            return
+        if reason is StopReason.BROKEN and not self.committed:
+            self.fail(GatewayError(Kind.MALFORMED))
             return
         self.choice(0)
         self.begin("", "")

@@ -251,6 +251,7 @@ class Decoder:
                 and item["result"]
             ):
                 self._begin({})
+                self._thinking = None
                 self._turn.image(f"image/{item.get('output_format') or 'png'}", item["result"])
 
     def _play_reasoning(self, item: dict[str, Any], place: int | str) -> None:

@@ -117,7 +117,6 @@ class Encoder:
         if index == self._call_index:
             self._say(delta)
         elif index in self._waiting:
-            self._meter.saw(delta)
             self._waiting[index].deltas.append(delta)
 
     def begin(self, model: str, answer_id: str) -> None:  # noqa: ARG002  # the client is told the name that it used
@@ -339,7 +338,7 @@ class Encoder:
             {"item_id": call.item["id"], "output_index": len(self._output)},
         )
         if call.deltas:
-            self._append("".join(call.deltas))
+            self._say("".join(call.deltas))
 
     def _close_call(self, status: str) -> None:
         call = self._call
@@ -347,7 +346,7 @@ class Encoder:
         said, item = self._said(), call.item
         if not said and not call.custom and status == "completed":
             # What a call without arguments says must parse.
-            self._append("{}")
+            self._say("{}")
             said = self._said()
         place = {"item_id": item["id"], "output_index": len(self._output)}
         self._call, self._call_index = None, _NO_CALL
@@ -377,9 +376,6 @@ class Encoder:
     def _say(self, delta: str) -> None:
         """Render a delta of the open part; runs once a token."""
         self._meter.saw(delta)
-        self._append(delta)
-
-    def _append(self, delta: str) -> None:
         self._deltas.append(delta)
         self.frames.append(
             b'%b%b,"sequence_number":%d}\n\n' % (self._before, orjson.dumps(delta), self._sequence)
