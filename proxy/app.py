@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -42,7 +44,8 @@ from proxy.upstream.connections import Connections
 SWEEP = 0.25
 """Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
 _KEEPALIVE_SWEEPS = 20
-_POLL = 0.05
+_LAST_WORDS = 1.0
+"""Seconds for the error frames of calls that were told to end."""
 _DEMO_PORT = 8080
 _DEMO_GRACE = 3.0
 
@@ -59,7 +62,7 @@ def serve(path: Path) -> int:
     try:
         uvloop.run(_serve(config, log))
     except CannotListen as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
@@ -69,6 +72,8 @@ async def _serve(config: Config, log: Log) -> None:
     async with AsyncExitStack() as stack:
         running = await start(config, log, os.environ)
         stack.push_async_callback(running.close)
+        gc.collect()
+        gc.freeze()
         log.info("ready", version=__version__, listen=", ".join(map(str, config.server.listen)))
         await stop.wait()
         log.info("stopping", in_flight=len(running.gateway.calls))
@@ -93,12 +98,13 @@ def _stop_signals() -> asyncio.Event:
 class Running:
     """A gateway that accepts requests."""
 
-    def __init__(self, gateway: Gateway, connections: Connections, log: Log) -> None:
+    def __init__(self, gateway: Gateway, connections: Connections, log: Log, sweep: float) -> None:
         self.gateway = gateway
         self.addresses: tuple[str | tuple[str, int], ...] = ()
         """Where the public listeners really are: (host, port), or the path of a unix socket."""
         self._connections = connections
         self._log = log
+        self._interval = sweep
         self._listeners: list[asyncio.Server] = []
         self._servers: list[Server] = []
         self._sweeper: asyncio.Task[None] | None = None
@@ -118,22 +124,33 @@ class Running:
         server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
         admin = Server(Admin(self.gateway).handle, limits=limits)
         self._servers = [server, admin]
-        self._listeners = [*await accept(server, public, context), *await accept(admin, private, None)]
-        self._sweeper = spawn(self._sweep(), "sweep", lambda error: self._log.error("the sweep died", error))
+        self._listeners = [
+            *await accept(server, public, context),
+            *await accept(admin, private, None),
+        ]
+        self._sweeper = spawn(
+            self._sweep(), "sweep", lambda error: self._log.failure("the sweep died", error)
+        )
 
     async def drain(self, grace: float) -> None:
         """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over."""
         self.gateway.draining = True
         for listener in self._listeners:
             listener.close()
-        loop = asyncio.get_running_loop()
-        until = loop.time() + grace
-        while self.gateway.calls and loop.time() < until:
-            await asyncio.sleep(_POLL)
-        for call in list(self.gateway.calls):
-            call.dismiss()
-        while self.gateway.calls and loop.time() < until + 1:
-            await asyncio.sleep(_POLL)
+        if not await self._idle(grace):
+            for call in list(self.gateway.calls):
+                call.dismiss()
+            await self._idle(_LAST_WORDS)
+
+    async def _idle(self, seconds: float) -> bool:
+        """Wait until no call runs, for at most ``seconds``; tell whether that is so."""
+        if not self.gateway.calls:
+            return True
+        try:
+            await asyncio.wait_for(self.gateway.idle.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Drop what is left: listeners, clients, upstreams."""
@@ -149,7 +166,7 @@ class Running:
         loop = asyncio.get_running_loop()
         turn = 0
         while True:
-            await asyncio.sleep(SWEEP)
+            await asyncio.sleep(self._interval)
             now = loop.time()
             for call in list(self.gateway.calls):
                 call.sweep(now)
@@ -163,13 +180,23 @@ def _address_of(one: socket.socket) -> str | tuple[str, int]:
     return name if isinstance(name, str) else (name[0], name[1])
 
 
-async def start(config: Config, log: Log, environ: Mapping[str, str]) -> Running:
-    """Return a gateway of ``config`` that accepts requests. Raises CannotListen."""
+async def start(
+    config: Config,
+    log: Log,
+    environ: Mapping[str, str],
+    *,
+    sweep: float = SWEEP,
+    tls: ssl.SSLContext | None = None,
+) -> Running:
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen.
+
+    ``tls`` is what upstreams are verified against; by default the system's certificates.
+    """
     bridge = Bridge(log)
     root = logging.getLogger()
     root.handlers = [bridge]
     root.setLevel(logging.WARNING)
-    connections = Connections(connect_timeout=config.timeouts.connect)
+    connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     pool = Pool(config)
     means = Means(
         pool=pool,
@@ -193,15 +220,15 @@ async def start(config: Config, log: Log, environ: Mapping[str, str]) -> Running
         routes=routes.find,
         version=__version__,
     )
-    running = Running(gateway, connections, log)
+    running = Running(gateway, connections, log, sweep)
     await running.listen(config, environ)
     return running
 
 
 def _settle(log: Log, record: Record) -> None:
     """Write the log line of a request that has ended."""
-    say = log.warning if record.error is not None and record.status >= 500 else log.info
-    say("request", **record.fields())
+    failed = record.error is not None and record.status >= 500
+    log.write("warning" if failed else "info", "request", record.fields())
 
 
 # The demo.
@@ -213,7 +240,7 @@ def demo(port: int | None) -> int:
         try:
             uvloop.run(_demo(port, directory))
         except CannotListen as error:
-            print(error, file=sys.stderr)
+            sys.stderr.write(f"{error}\n")
             return 1
     return 0
 
@@ -230,8 +257,11 @@ async def _demo(port: int | None, directory: str) -> None:
         config = loads(text, Path(directory) / "config.toml", os.environ)
         running = await start(config, log, os.environ)
         stack.push_async_callback(running.close)
-        public, admin = (f"http://{listen}" for listen in (config.server.listen[0], config.admin.listen[0]))
-        print(greeting(public, admin, key), flush=True)
+        public, admin = (
+            f"http://{listen}" for listen in (config.server.listen[0], config.admin.listen[0])
+        )
+        sys.stdout.write(greeting(public, admin, key))
+        sys.stdout.flush()
         await stop.wait()
         await running.drain(_DEMO_GRACE)
 

@@ -85,81 +85,168 @@ _RATE = "rate_limit_error"
 
 ROWS: dict[Kind, Row] = {
     Kind.INVALID_REQUEST: Row(400, _INVALID, None, _INVALID, "INVALID_ARGUMENT", "invalid_request"),
-    Kind.CONTEXT: Row(400, _INVALID, "context_length_exceeded", _INVALID, "INVALID_ARGUMENT", "invalid_request"),
+    Kind.CONTEXT: Row(
+        400, _INVALID, "context_length_exceeded", _INVALID, "INVALID_ARGUMENT", "invalid_request"
+    ),
     Kind.CONTENT_POLICY: Row(
         400, _INVALID, "content_policy_violation", _INVALID, "INVALID_ARGUMENT", "content_filtered"
     ),
     Kind.NOT_FOUND: Row(
-        404, _INVALID, "model_not_found", "not_found_error", "NOT_FOUND", "model_unknown", another=True
+        404,
+        _INVALID,
+        "model_not_found",
+        "not_found_error",
+        "NOT_FOUND",
+        "model_unknown",
+        another=True,
     ),
     Kind.TOO_LARGE: Row(
         413, _INVALID, "request_too_large", "request_too_large", "INVALID_ARGUMENT", "too_large"
     ),
     Kind.UPSTREAM_AUTH: Row(
-        502, _SERVER, "upstream_auth", "api_error", "INTERNAL", "auth_failed",
-        "The upstream account was refused.", another=True,
+        502,
+        _SERVER,
+        "upstream_auth",
+        "api_error",
+        "INTERNAL",
+        "auth_failed",
+        "The upstream account was refused.",
+        another=True,
     ),
     Kind.UPSTREAM_FORBIDDEN: Row(
-        502, _SERVER, "upstream_auth", "api_error", "INTERNAL", "auth_failed",
-        "The upstream account was refused.", another=True,
+        502,
+        _SERVER,
+        "upstream_auth",
+        "api_error",
+        "INTERNAL",
+        "auth_failed",
+        "The upstream account was refused.",
+        another=True,
     ),
     Kind.UPSTREAM_QUOTA: Row(
-        503, _SERVER, "no_healthy_account", "overloaded_error", "UNAVAILABLE", "quota_exhausted",
-        "No healthy upstream account is available.", another=True,
+        503,
+        _SERVER,
+        "no_healthy_account",
+        "overloaded_error",
+        "UNAVAILABLE",
+        "quota_exhausted",
+        "No healthy upstream account is available.",
+        another=True,
     ),
     Kind.RATE_LIMIT: Row(
-        429, _RATE, "rate_limit_exceeded", _RATE, "RESOURCE_EXHAUSTED", "upstream_rate_limited",
-        "All upstream accounts are rate limited; retry later.", another=True,
+        429,
+        _RATE,
+        "rate_limit_exceeded",
+        _RATE,
+        "RESOURCE_EXHAUSTED",
+        "upstream_rate_limited",
+        "All upstream accounts are rate limited; retry later.",
+        another=True,
     ),
     Kind.OVERLOADED: Row(
-        503, _SERVER, "overloaded", "overloaded_error", "UNAVAILABLE", "overloaded",
-        "The upstream provider is overloaded; retry later.", another=True,
+        503,
+        _SERVER,
+        "overloaded",
+        "overloaded_error",
+        "UNAVAILABLE",
+        "overloaded",
+        "The upstream provider is overloaded; retry later.",
+        another=True,
     ),
     Kind.SERVER: Row(
-        502, _SERVER, "upstream_error", "api_error", "INTERNAL", "server_error",
-        "The upstream provider returned an error.", another=True,
+        502,
+        _SERVER,
+        "upstream_error",
+        "api_error",
+        "INTERNAL",
+        "server_error",
+        "The upstream provider returned an error.",
+        another=True,
     ),
     Kind.MALFORMED: Row(
-        502, _SERVER, "upstream_malformed", "api_error", "INTERNAL", "bad_response",
-        "The upstream provider sent an answer that cannot be read.", another=True,
+        502,
+        _SERVER,
+        "upstream_malformed",
+        "api_error",
+        "INTERNAL",
+        "bad_response",
+        "The upstream provider sent an answer that cannot be read.",
+        another=True,
     ),
     Kind.DISCONNECTED: Row(
-        502, _SERVER, "upstream_disconnected", "api_error", "INTERNAL", "truncated",
-        "The upstream provider closed the stream early.", another=True,
+        502,
+        _SERVER,
+        "upstream_disconnected",
+        "api_error",
+        "INTERNAL",
+        "truncated",
+        "The upstream provider closed the stream early.",
+        another=True,
     ),
     Kind.UNREACHABLE: Row(
-        502, _SERVER, "upstream_error", "api_error", "INTERNAL", "connection_failed",
-        "The upstream provider could not be reached.", another=True,
+        502,
+        _SERVER,
+        "upstream_error",
+        "api_error",
+        "INTERNAL",
+        "connection_failed",
+        "The upstream provider could not be reached.",
+        another=True,
     ),
     Kind.BAD_KEY: Row(
         401, _INVALID, "invalid_api_key", "authentication_error", "UNAUTHENTICATED", "unauthorized"
     ),
     Kind.NO_CREDIT: Row(
-        402, "insufficient_quota", "insufficient_credits", "billing_error", "FAILED_PRECONDITION", "no_credit"
+        402,
+        "insufficient_quota",
+        "insufficient_credits",
+        "billing_error",
+        "FAILED_PRECONDITION",
+        "no_credit",
     ),
     Kind.MODEL_NOT_ALLOWED: Row(
         403, _INVALID, "model_not_allowed", "permission_error", "PERMISSION_DENIED", "not_allowed"
     ),
-    Kind.KEY_DISABLED: Row(403, _INVALID, "key_disabled", "permission_error", "PERMISSION_DENIED", "not_allowed"),
-    Kind.KEY_EXPIRED: Row(403, _INVALID, "key_expired", "permission_error", "PERMISSION_DENIED", "not_allowed"),
+    Kind.KEY_DISABLED: Row(
+        403, _INVALID, "key_disabled", "permission_error", "PERMISSION_DENIED", "not_allowed"
+    ),
+    Kind.KEY_EXPIRED: Row(
+        403, _INVALID, "key_expired", "permission_error", "PERMISSION_DENIED", "not_allowed"
+    ),
     Kind.ADDRESS_NOT_ALLOWED: Row(
         403, _INVALID, "address_not_allowed", "permission_error", "PERMISSION_DENIED", "not_allowed"
     ),
-    Kind.KEY_RATE: Row(429, _RATE, "rate_limit_exceeded", _RATE, "RESOURCE_EXHAUSTED", "rate_limited"),
+    Kind.KEY_RATE: Row(
+        429, _RATE, "rate_limit_exceeded", _RATE, "RESOURCE_EXHAUSTED", "rate_limited"
+    ),
     Kind.KEY_CONCURRENCY: Row(
         429, _RATE, "concurrency_limit_exceeded", _RATE, "RESOURCE_EXHAUSTED", "rate_limited"
     ),
     Kind.BUDGET: Row(429, _RATE, "budget_exceeded", _RATE, "RESOURCE_EXHAUSTED", "budget_exceeded"),
     Kind.ALL_LIMITED: Row(
-        429, _RATE, "rate_limit_exceeded", _RATE, "RESOURCE_EXHAUSTED", "all_cooling",
+        429,
+        _RATE,
+        "rate_limit_exceeded",
+        _RATE,
+        "RESOURCE_EXHAUSTED",
+        "all_cooling",
         "All upstream accounts are rate limited; retry later.",
     ),
     Kind.NOBODY: Row(
-        503, _SERVER, "no_healthy_account", "overloaded_error", "UNAVAILABLE", "no_account",
+        503,
+        _SERVER,
+        "no_healthy_account",
+        "overloaded_error",
+        "UNAVAILABLE",
+        "no_account",
         "No healthy upstream account is available.",
     ),
-    Kind.UNKNOWN_MODEL: Row(404, _INVALID, "model_not_found", "not_found_error", "NOT_FOUND", "model_unknown"),
-    Kind.UNKNOWN_OBJECT: Row(404, _INVALID, "not_found", "not_found_error", "NOT_FOUND", "invalid_request"),
+    Kind.UNKNOWN_MODEL: Row(
+        404, _INVALID, "model_not_found", "not_found_error", "NOT_FOUND", "model_unknown"
+    ),
+    Kind.UNKNOWN_OBJECT: Row(
+        404, _INVALID, "not_found", "not_found_error", "NOT_FOUND", "invalid_request"
+    ),
     Kind.UNSUPPORTED_PARAMETER: Row(
         400, _INVALID, "unsupported_parameter", _INVALID, "INVALID_ARGUMENT", "invalid_request"
     ),
@@ -169,19 +256,37 @@ ROWS: dict[Kind, Row] = {
     Kind.TOOL_NOT_SUPPORTED: Row(
         400, _INVALID, "tool_not_supported", _INVALID, "INVALID_ARGUMENT", "invalid_request"
     ),
-    Kind.METHOD: Row(405, _INVALID, "method_not_allowed", _INVALID, "INVALID_ARGUMENT", "invalid_request"),
-    Kind.SLOW_BODY: Row(408, _INVALID, "request_timeout", _INVALID, "INVALID_ARGUMENT", "invalid_request"),
+    Kind.METHOD: Row(
+        405, _INVALID, "method_not_allowed", _INVALID, "INVALID_ARGUMENT", "invalid_request"
+    ),
+    Kind.SLOW_BODY: Row(
+        408, _INVALID, "request_timeout", _INVALID, "INVALID_ARGUMENT", "invalid_request"
+    ),
     Kind.BODY_TOO_LARGE: Row(
         413, _INVALID, "request_too_large", "request_too_large", "INVALID_ARGUMENT", "too_large"
     ),
     Kind.ENCODING: Row(
-        415, _INVALID, "unsupported_content_encoding", _INVALID, "INVALID_ARGUMENT", "invalid_request"
+        415,
+        _INVALID,
+        "unsupported_content_encoding",
+        _INVALID,
+        "INVALID_ARGUMENT",
+        "invalid_request",
     ),
-    Kind.UPGRADE: Row(426, _INVALID, "upgrade_required", _INVALID, "INVALID_ARGUMENT", "invalid_request"),
+    Kind.UPGRADE: Row(
+        426, _INVALID, "upgrade_required", _INVALID, "INVALID_ARGUMENT", "invalid_request"
+    ),
     Kind.DRAINING: Row(503, _SERVER, "draining", "overloaded_error", "UNAVAILABLE", "draining"),
-    Kind.LEDGER: Row(503, _SERVER, "ledger_unavailable", "overloaded_error", "UNAVAILABLE", "ledger_unavailable"),
+    Kind.LEDGER: Row(
+        503, _SERVER, "ledger_unavailable", "overloaded_error", "UNAVAILABLE", "ledger_unavailable"
+    ),
     Kind.INTERNAL: Row(
-        500, _SERVER, "internal_error", "api_error", "INTERNAL", "internal",
+        500,
+        _SERVER,
+        "internal_error",
+        "api_error",
+        "INTERNAL",
+        "internal",
         "The gateway failed on this request; the request id leads to its log.",
     ),
     Kind.CLIENT_CLOSED: Row(499, _SERVER, None, "api_error", "CANCELLED", "cancelled"),
@@ -194,10 +299,15 @@ for _kind in (
     Kind.TIMEOUT_TOTAL,
 ):
     ROWS[_kind] = Row(
-        504, _SERVER, "timeout", "timeout_error", "DEADLINE_EXCEEDED",
+        504,
+        _SERVER,
+        "timeout",
+        "timeout_error",
+        "DEADLINE_EXCEEDED",
         # A bare 408 or 504 of an upstream says that it waited for its own model in vain.
         "timeout_first_content" if _kind is Kind.TIMEOUT else str(_kind),
-        "The upstream provider timed out.", another=True,
+        "The upstream provider timed out.",
+        another=True,
     )
 
 

@@ -2,75 +2,126 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-import sys
+import os
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import orjson
 
 Level = Literal["debug", "info", "warning", "error"]
 
 _ORDER: dict[str, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
-_PRIORITY: dict[str, str] = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}
+_PRIORITY: dict[str, bytes] = {"debug": b"<7>", "info": b"<6>", "warning": b"<4>", "error": b"<3>"}
 _LONGEST = 256
 """Characters of a string that came from outside; a message of ours is never near it."""
 
+_DELAY = 0.02
+"""Seconds for which lines are gathered, and lost if the process is killed in them."""
+_MOST_GATHERED = 256
+_STANDARD_ERROR = 2
+
 
 class Log:
-    """Writes lines to one stream. Strings are cut at 256 characters, and bytes that are no text become question marks."""
+    """Writes lines to one file descriptor. Strings are cut at 256 characters, and what is no text becomes question marks.
+
+    Inside a running loop, lines are gathered and written together a few milliseconds later: a write for each request would
+    cost as much as the request's own. ``flush`` writes what is gathered; errors are written at once.
+    """
 
     def __init__(
         self,
-        stream: TextIO,
+        descriptor: int,
         *,
         level: Level = "info",
         form: Literal["json", "text"] = "json",
         journal: bool = False,
         now: Callable[[], float],
     ) -> None:
-        self._stream = stream
+        self._descriptor = descriptor
         self._threshold = _ORDER[level]
         self._form = form
         self._journal = journal
         self._now = now
+        self._lines: list[bytes] = []
+        self._second = 0
+        self._second_text = ""
 
     def debug(self, message: str, **fields: Any) -> None:
-        self._write("debug", message, fields)
+        self.write("debug", message, fields)
 
     def info(self, message: str, **fields: Any) -> None:
-        self._write("info", message, fields)
+        self.write("info", message, fields)
 
     def warning(self, message: str, **fields: Any) -> None:
-        self._write("warning", message, fields)
+        self.write("warning", message, fields)
 
-    def error(self, message: str, exception: BaseException | None = None, **fields: Any) -> None:
+    def failure(self, message: str, exception: BaseException | None = None, **fields: Any) -> None:
+        """Write an error, with its traceback, at once."""
         if exception is not None:
             fields["exception"] = "".join(traceback.format_exception(exception))[-4000:]
-        self._write("error", message, fields)
+        self.write("error", message, fields)
+        self.flush()
 
-    def _write(self, level: Level, message: str, fields: dict[str, Any]) -> None:
+    def write(self, level: Level, message: str, fields: dict[str, Any]) -> None:
+        """Write one line; fields that are None are left out."""
         if _ORDER[level] < self._threshold:
             return
-        moment = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        shown = {name: _shown(value, name) for name, value in fields.items() if value is not None}
-        if self._form == "json":
-            line = orjson.dumps({"ts": moment, "level": level, "msg": message, **shown}, default=str).decode()
+        entry: dict[str, Any] = {"ts": self._moment(), "level": level, "msg": message}
+        for name, value in fields.items():
+            if value is not None:
+                entry[name] = (
+                    value if type(value) is not str or len(value) <= _LONGEST else _cut(name, value)
+                )
+        line = _json(entry) if self._form == "json" else _text(entry)
+        if self._journal:
+            line = _PRIORITY[level] + line
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            self._schedule()
+        elif len(self._lines) >= _MOST_GATHERED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is gathered. A reader that is gone must not take the daemon with it."""
+        if self._lines:
+            gathered = b"\n".join(self._lines) + b"\n"
+            self._lines.clear()
+            with contextlib.suppress(OSError):
+                os.write(self._descriptor, gathered)
+
+    def _schedule(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
         else:
-            told = " ".join(f"{name}={value}" for name, value in shown.items())
-            line = f"{moment[11:23]} {level:<7} {message} {told}".rstrip()
-        prefix = _PRIORITY[level] if self._journal else ""
-        self._stream.write(f"{prefix}{line}\n")
-        self._stream.flush()
+            loop.call_later(_DELAY, self.flush)
+
+    def _moment(self) -> str:
+        now = self._now()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
 
 
-def open_log(level: Level, form: Literal["auto", "json", "text"], environ: Mapping[str, str], now: Callable[[], float]) -> Log:
+def open_log(
+    level: Level,
+    form: Literal["auto", "json", "text"],
+    environ: Mapping[str, str],
+    now: Callable[[], float],
+) -> Log:
     """Return the log on standard error: JSON unless a terminal watches, with priorities where the journal reads them."""
-    stream = sys.stderr
-    chosen = form if form != "auto" else ("text" if stream.isatty() else "json")
-    return Log(stream, level=level, form=chosen, journal="JOURNAL_STREAM" in environ, now=now)
+    chosen = form if form != "auto" else ("text" if os.isatty(_STANDARD_ERROR) else "json")
+    return Log(
+        _STANDARD_ERROR, level=level, form=chosen, journal="JOURNAL_STREAM" in environ, now=now
+    )
 
 
 class Bridge(logging.Handler):
@@ -83,13 +134,31 @@ class Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         exception = record.exc_info[1] if record.exc_info else None
         if record.levelno >= logging.ERROR:
-            self._log.error(record.getMessage(), exception, logger=record.name)
+            self._log.failure(record.getMessage(), exception, logger=record.name)
         else:
             self._log.warning(record.getMessage(), logger=record.name)
 
 
-def _shown(value: Any, name: str) -> Any:
-    if isinstance(value, str) and name != "exception":
-        value = value[:_LONGEST]
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    return value
+def _json(entry: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(entry, default=str)
+    except (TypeError, ValueError):
+        # A header's bytes that are no UTF-8 arrive as surrogates.
+        clean = {
+            n: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v
+            for n, v in entry.items()
+        }
+        return orjson.dumps(clean, default=str)
+
+
+def _text(entry: dict[str, Any]) -> bytes:
+    told = " ".join(
+        f"{name}={value}" for name, value in entry.items() if name not in ("ts", "level", "msg")
+    )
+    return f"{entry['ts'][11:23]} {entry['level']:<7} {entry['msg']} {told}".rstrip().encode(
+        "utf-8", "replace"
+    )
+
+
+def _cut(name: str, value: str) -> str:
+    return value if name == "exception" else value[:_LONGEST]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -88,6 +89,7 @@ class Provider:
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
 
 
+@lru_cache(maxsize=4096)
 def endpoint(base_url: str, path: str) -> str:
     """Joins the base URL with a route, naming the version once.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_COUNT = 10**9
 """A count above this is an upstream's bug, not a bill: no context window comes near it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Disjoint token counts: no token is in two of ``input``, ``cache_read``, ``cache_write``, ``cache_write_1h``.
 
     ``output`` includes ``reasoning`` and ``audio_output``, and ``input`` includes ``audio_input``: these three are shares,
@@ -49,6 +48,8 @@ def count(value: object) -> int:
 
     Providers send null, floats and, once, ten to the thirtieth; ``True`` is an integer to Python.
     """
+    if value is None:
+        return 0
     if type(value) is int and 0 <= value <= MAX_COUNT:
         return value
     if type(value) is float and value.is_integer() and 0 <= value <= MAX_COUNT:
@@ -73,21 +74,25 @@ def inclusive(
 
     A share larger than its whole is cut to the whole, so no count can turn negative.
     """
-    cache_read = min(cache_read, input_total)
-    cache_write = min(cache_write, input_total - cache_read)
-    cache_write_1h = min(cache_write_1h, input_total - cache_read - cache_write)
-    plain = input_total - cache_read - cache_write - cache_write_1h
+    plain = input_total
+    if cache_read or cache_write or cache_write_1h:
+        cache_read = min(cache_read, plain)
+        plain -= cache_read
+        cache_write = min(cache_write, plain)
+        plain -= cache_write
+        cache_write_1h = min(cache_write_1h, plain)
+        plain -= cache_write_1h
     return Usage(
-        input=plain,
-        cache_read=cache_read,
-        cache_write=cache_write,
-        cache_write_1h=cache_write_1h,
-        output=output,
-        reasoning=min(reasoning, output),
-        audio_input=min(audio_input, plain),
-        audio_output=min(audio_output, output),
-        searches=searches,
-        tier=tier,
+        plain,
+        cache_read,
+        cache_write,
+        cache_write_1h,
+        output,
+        min(reasoning, output),
+        min(audio_input, plain),
+        min(audio_output, output),
+        searches,
+        tier,
     )
 
 

@@ -24,9 +24,12 @@ MAX_HOPS = 32
 
 
 class Answer(Protocol):
-    """``committed``: content has come, so no other account may be tried. ``ended``: nothing may follow. ``error``: the
+    """What the relay may ask of an answer.
+
+    ``committed``: content has come, so no other account may be tried. ``ended``: nothing may follow. ``error``: the
     failure that ended it, whose frame ``feed`` or ``finish`` has returned. ``continuation``: the token with which the
-    upstream wants to be asked on, after ``finish`` returned without an end."""
+    upstream wants to be asked on, after ``finish`` returned without an end.
+    """
 
     @property
     def committed(self) -> bool: ...
@@ -103,11 +106,16 @@ class Translation:
             self._gathered.append(data)
             return b""
         decoder = self._decoder
+        frames = self._encoder.frames
+        out: list[bytes] = []
         for name, event in self._splitter.feed(data):
             decoder.event(name, event)
+            # Taken after each event: what an encoder merges must not depend on how the upstream's bytes were read.
+            out += frames
+            frames.clear()
             if decoder.ended:
                 break
-        return self._taken()
+        return b"".join(out)
 
     def finish(self) -> bytes:
         decoder = self._decoder
@@ -253,7 +261,9 @@ class WholeSplice:
     """
 
     def __init__(
-        self, read_usage: Callable[[dict[str, Any]], Usage | None], estimate_input: Callable[[], int]
+        self,
+        read_usage: Callable[[dict[str, Any]], Usage | None],
+        estimate_input: Callable[[], int],
     ) -> None:
         self._read_usage = read_usage
         self._estimate_input = estimate_input
@@ -289,7 +299,9 @@ class WholeSplice:
         return b""
 
     def usage(self) -> Usage:
-        return self._usage or Usage(input=self._estimate_input(), output=self._size // 8, estimated=True)
+        return self._usage or Usage(
+            input=self._estimate_input(), output=self._size // 8, estimated=True
+        )
 
 
 def _play_document(body: bytes, decoder: Decoder, turn: Encoder | Collected) -> None:
@@ -313,7 +325,9 @@ def _parsed(body: bytes) -> object:
 def _refused(document: object) -> GatewayError | None:
     """Return the failure that a document with status 200 stands for, if it is one."""
     if not isinstance(document, dict):
-        return GatewayError(Kind.MALFORMED, evidence=f"expected a JSON object, found {type(document).__name__}")
+        return GatewayError(
+            Kind.MALFORMED, evidence=f"expected a JSON object, found {type(document).__name__}"
+        )
     if document.get("error"):
         return refusal.classify_event(document["error"])
     return None

@@ -44,8 +44,12 @@ GEMINI_BUDGETS: dict[Effort, int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claude:
-    """``off`` says how thinking is turned off: ``low`` is the lowest effort of a model that always thinks, ``omit`` to say
-    nothing, else the ``thinking.type`` to send. ``default_output`` is ``max_tokens`` where a client sets none."""
+    """What a Claude model accepts.
+
+    ``off`` says how thinking is turned off: ``low`` is the lowest effort of a model that always
+    thinks, ``omit`` to say nothing, else the ``thinking.type`` to send. ``default_output`` is
+    ``max_tokens`` where a client sets none.
+    """
 
     max_output: int
     default_output: int
@@ -67,7 +71,10 @@ class Claude:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gemini:
-    """``generation`` 3 and later take call ids, thought signatures, and tools together with a schema."""
+    """What a Gemini model accepts.
+
+    ``generation`` 3 and later take call ids, thought signatures, and tools together with a schema.
+    """
 
     thinking: Literal["level", "budget", "none"]
     levels: tuple[Effort, ...]
@@ -81,7 +88,9 @@ class Gemini:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAI:
-    """``efforts`` is empty for a model that does not reason; ``default`` is what it does when nothing is said.
+    """What an OpenAI model accepts.
+
+    ``efforts`` is empty for a model that does not reason; ``default`` is what it does when nothing is said.
 
     ``tools_need_responses``: while reasoning it takes function tools on the Responses endpoint only.
     """
@@ -137,7 +146,8 @@ def openai(model: str) -> OpenAI:
         efforts=tuple(row["efforts"]),
         default=row["default"],
         responses_only=row.get("responses_only", False),
-        tools_need_responses=row.get("tools_need_responses", False) or row.get("responses_only", False),
+        tools_need_responses=row.get("tools_need_responses", False)
+        or row.get("responses_only", False),
     )
 
 

@@ -9,6 +9,9 @@ from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError
 from proxy.usage import Usage
 
+Said = Text | Thinking | Refusal
+"""What comes in deltas."""
+
 
 @dataclass(slots=True)
 class Choice:
@@ -41,6 +44,7 @@ class Collected:
         self.error: GatewayError | None = None
         self.ended = False
         self._choice = self.choices[0]
+        self._open: Said | None = None
         self._deltas: list[str] = []
         self._calls: dict[tuple[int, int], tuple[Call, list[str]]] = {}
         self._at = 0
@@ -96,36 +100,52 @@ class Collected:
     def usage(self, usage: Usage) -> None:
         self.reported = usage
 
-    def end(self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None) -> None:
+    def end(
+        self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None
+    ) -> None:
         self._close()
-        self._choice.reason, self._choice.stop_sequence, self._choice.detail = reason, stop_sequence, detail
-        for call, deltas in self._calls.values():
-            call.arguments = "".join(deltas)
+        self._choice.reason, self._choice.stop_sequence, self._choice.detail = (
+            reason,
+            stop_sequence,
+            detail,
+        )
+        self._join_arguments()
         self.ended = True
 
     def fail(self, error: GatewayError) -> None:
+        """End early; what was said until then is kept, since it is paid for."""
+        self._close()
+        self._join_arguments()
         self.error = error
         self.ended = True
 
     # Gathering deltas.
 
-    def _append(self, kind: type[Text | Thinking | Refusal], delta: str) -> None:
+    def _append(self, kind: type[Said], delta: str) -> None:
         if not delta:
             return
-        last = self._choice.parts[-1] if self._choice.parts else None
-        if not self._deltas or type(last) is not kind:
+        if type(self._open) is not kind:
             self._close()
-            sealed = isinstance(last, Thinking) and last.signature
-            if type(last) is not kind or sealed:
-                self._choice.parts.append(kind(""))
-            elif isinstance(last, Text | Thinking | Refusal):
-                self._deltas.append(last.text)
+            self._open = self._last_or_new(kind)
         self._deltas.append(delta)
 
+    def _last_or_new(self, kind: type[Said]) -> Said:
+        """Return the last part if more of ``kind`` may be added to it, else a new one. A seal closes its thinking."""
+        last = self._choice.parts[-1] if self._choice.parts else None
+        if isinstance(last, kind) and not (isinstance(last, Thinking) and last.signature):
+            self._deltas.append(last.text)
+            return last
+        part = kind("")
+        self._choice.parts.append(part)
+        return part
+
     def _close(self) -> None:
-        """Give the last part the text that was gathered for it."""
-        if self._deltas:
-            last = self._choice.parts[-1]
-            if isinstance(last, Text | Thinking | Refusal):
-                last.text = "".join(self._deltas)
-            self._deltas = []
+        """Give the open part the text that was gathered for it."""
+        if self._open is not None:
+            self._open.text = "".join(self._deltas)
+            self._open = None
+            self._deltas.clear()
+
+    def _join_arguments(self) -> None:
+        for call, deltas in self._calls.values():
+            call.arguments = "".join(deltas)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from proxy.dialects import repair
-from proxy.dialects.answer import Answer, WholeSplice
+from proxy.dialects.answer import WholeSplice
 from proxy.dialects.gemini.write import count_tokens_request, read_token_count
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.native import with_model
@@ -19,7 +19,16 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Provider
 from proxy.usage import Usage, count
 
-_COUNTED = ("model", "input", "instructions", "tools", "tool_choice", "text", "reasoning", "parallel_tool_calls")
+_COUNTED = (
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "text",
+    "reasoning",
+    "parallel_tool_calls",
+)
 """What OpenAI's counting endpoint takes of a Responses request."""
 
 
@@ -27,7 +36,7 @@ class Counted(WholeSplice):
     """An answer to a question for a count, in the messages dialect. ``read`` finds the number in what came."""
 
     def __init__(self, read: Callable[[dict[str, Any]], int | None]) -> None:
-        super().__init__(lambda document: Usage(), lambda: 0)
+        super().__init__(lambda _: Usage(), lambda: 0)
         self._read = read
 
     def finish(self) -> bytes:
@@ -49,8 +58,15 @@ def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None
         body = asked.body if not asked.edited else orjson.dumps(document)
         if messages_native.foreign_thinking(body):
             document = messages_native.strip_foreign_thinking(document)
-            body = orjson.dumps(document)
-        return _plan("anthropic", "/v1/messages/count_tokens", with_model(body, dict(document), model), _anthropic, native=True)
+            if document is not asked.document:
+                body = orjson.dumps(document)
+        return _plan(
+            "anthropic",
+            "/v1/messages/count_tokens",
+            with_model(body, dict(document), model),
+            _input_tokens,
+            native=True,
+        )
     conversation = asked.conversation()
     repair.repair(conversation)
     if "gemini" in provider.dialects:
@@ -59,23 +75,30 @@ def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None
     if provider.flags.input_tokens and "openai-responses" in provider.dialects:
         request = responses_write.write_request(conversation, upstream).body
         counted = {name: value for name, value in request.items() if name in _COUNTED}
-        return _plan("openai-responses", "/v1/responses/input_tokens", orjson.dumps(counted), _openai)
+        return _plan(
+            "openai-responses", "/v1/responses/input_tokens", orjson.dumps(counted), _input_tokens
+        )
     return None
 
 
 def _plan(
-    dialect: Dialect, path: str, body: bytes, read: Callable[[dict[str, Any]], int | None], *, native: bool = False
+    dialect: Dialect,
+    path: str,
+    body: bytes,
+    read: Callable[[dict[str, Any]], int | None],
+    *,
+    native: bool = False,
 ) -> Plan:
-    def answer(is_document: bool) -> Answer:
-        return Counted(read)
-
     return Plan(
-        dialect=dialect, native=native, path=path, body=body, stream=False, dropped=frozenset(), answer=answer
+        dialect=dialect,
+        native=native,
+        path=path,
+        body=body,
+        stream=False,
+        dropped=frozenset(),
+        answer=lambda _: Counted(read),
     )
 
 
-def _anthropic(document: dict[str, Any]) -> int | None:
+def _input_tokens(document: dict[str, Any]) -> int | None:
     return count(document.get("input_tokens")) or None
-
-
-_openai = _anthropic

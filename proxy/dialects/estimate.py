@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import orjson
 
-from proxy.dialects.conversation import Call, Conversation, Image, Part, Redacted, Refusal, Result, Text, Thinking
+from proxy.dialects.conversation import (
+    Call,
+    Conversation,
+    Image,
+    Part,
+    Redacted,
+    Refusal,
+    Result,
+    Text,
+    Thinking,
+)
 from proxy.usage import estimate_tokens
 
 MESSAGE = 4

@@ -23,7 +23,9 @@ def identity_fields(conversation: Conversation) -> dict[str, str]:
         fields["prompt_cache_key"] = _session(user) or hashed
         conversation.carry("user")
     elif user is not None:
-        name = "safety_identifier" if conversation.given.get("user") == "safety_identifier" else "user"
+        name = (
+            "safety_identifier" if conversation.given.get("user") == "safety_identifier" else "user"
+        )
         fields[name] = user
         conversation.carry("user")
     if conversation.cache_key is not None:

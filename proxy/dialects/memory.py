@@ -22,7 +22,9 @@ class Memory:
     """The seals of recent tool calls; the oldest go when there are too many, too large or too old ones."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[tuple[str, str], tuple[float, int, tuple[Sealed, ...]]] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], tuple[float, int, tuple[Sealed, ...]]] = (
+            OrderedDict()
+        )
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -42,7 +44,9 @@ class Memory:
     def recall(self, key_id: str, conversation: Conversation, now: float) -> None:
         """Put the seals of the key's calls back into the turns of ``conversation`` that came without any."""
         for turn in conversation.turns:
-            if turn.role != "assistant" or any(isinstance(part, Thinking | Redacted) for part in turn.parts):
+            if turn.role != "assistant" or any(
+                isinstance(part, Thinking | Redacted) for part in turn.parts
+            ):
                 continue
             call = next((part for part in turn.parts if isinstance(part, Call)), None)
             if call is None or call.signature:

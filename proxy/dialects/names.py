@@ -21,11 +21,19 @@ _NOT_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _NOT_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _CHAT_ID_MAX = 40  # refused above in 2025; later sightings of 51 and 64 are not the rule everywhere
 _RESPONSES_ID_MAX = 64
-_NAME_MAX: dict[Target, int] = {"openai-chat": 64, "openai-responses": 64, "anthropic": 128, "gemini": 64}
+_NAME_MAX: dict[Target, int] = {
+    "openai-chat": 64,
+    "openai-responses": 64,
+    "anthropic": 128,
+    "gemini": 64,
+}
 
 
 def call_id_for(target: Target, call_id: str, *, nine: bool = False) -> str:
-    """Return ``call_id`` in a form that ``target`` accepts; ``nine`` is Mistral's rule of exactly nine alphanumerics."""
+    """Return ``call_id`` in a form that ``target`` accepts.
+
+    ``nine`` is Mistral's rule of exactly nine alphanumerics.
+    """
     if nine:
         return _nine(call_id)
     if target == "anthropic":
@@ -36,8 +44,10 @@ def call_id_for(target: Target, call_id: str, *, nine: bool = False) -> str:
     return call_id
 
 
-def call_ids_for(target: Target, conversation: Conversation, *, nine: bool = False) -> dict[str, str]:
-    """Return the id to send for every call id of the conversation; two that would collide get ``_2``, ``_3`` …"""
+def call_ids_for(
+    target: Target, conversation: Conversation, *, nine: bool = False
+) -> dict[str, str]:
+    """Return the id to send for every call id of the conversation; colliding ones are numbered."""
     sent: dict[str, str] = {}
     taken: set[str] = set()
     for turn in conversation.turns:
@@ -105,7 +115,9 @@ def name_for(target: Target, name: str) -> str:
 
 def hashed_id(*identity: str) -> str:
     """Return a call id for a call that has none: ``call_`` and 24 hex digits that depend on ``identity`` alone."""
-    return "call_" + hashlib.sha1("".join(identity).encode(), usedforsecurity=False).hexdigest()[:24]
+    return (
+        "call_" + hashlib.sha1("".join(identity).encode(), usedforsecurity=False).hexdigest()[:24]
+    )
 
 
 def flat_name(namespace: str | None, name: str) -> str:

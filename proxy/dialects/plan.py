@@ -60,7 +60,11 @@ class Server:
 
 CLIENTS: Mapping[ClientDialect, Client] = {
     "chat": Client(
-        "openai-chat", chat_read.read_request, chat_encode.Encoder, chat_encode.write_answer, chat_encode.HEARTBEAT
+        "openai-chat",
+        chat_read.read_request,
+        chat_encode.Encoder,
+        chat_encode.write_answer,
+        chat_encode.HEARTBEAT,
     ),
     "messages": Client(
         "anthropic",
@@ -78,10 +82,13 @@ SERVERS: Mapping[Dialect, Server] = {
     "gemini": Server(gemini_write.write_request, gemini_decode.Decoder),
 }
 
-_NATIVE_PATHS: Mapping[Dialect, str] = {"openai-chat": "/v1/chat/completions", "anthropic": "/v1/messages"}
+_NATIVE_PATHS: Mapping[Dialect, str] = {
+    "openai-chat": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Asked:
     """One call of a client, parsed: everything about it that does not depend on the upstream.
 
@@ -115,7 +122,7 @@ class Asked:
             return len(self.body) // 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Plan:
     """What to send, and ``answer``, which takes whether the upstream answers with a document instead of a stream.
 
@@ -141,7 +148,11 @@ def choose_dialect(asked: Asked, provider: Provider, model: str) -> Dialect:
         return native if native in provider.dialects else provider.dialects[0]
     if native in provider.dialects and native != "openai-chat":
         return native
-    conversation = CLIENTS[asked.dialect].read_request(asked.document) if _may_need_responses(asked, model) else None
+    conversation = (
+        CLIENTS[asked.dialect].read_request(asked.document)
+        if _may_need_responses(asked, model)
+        else None
+    )
     if conversation is not None and capabilities.route_to_responses(
         model,
         capabilities.wanted_effort(conversation.reasoning) if conversation.reasoning else None,
@@ -198,7 +209,10 @@ def dropped_header(dropped: frozenset[str]) -> str:
 
 def _may_need_responses(asked: Asked, model: str) -> bool:
     row = capabilities.openai(model)
-    return row.responses_only or (row.tools_need_responses and bool(asked.document.get("tools") or asked.document.get("functions")))
+    return row.responses_only or (
+        row.tools_need_responses
+        and bool(asked.document.get("tools") or asked.document.get("functions"))
+    )
 
 
 def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
@@ -209,7 +223,8 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     else:
         if messages_native.foreign_thinking(body):
             document = messages_native.strip_foreign_thinking(document)
-            body = orjson.dumps(document)
+            if document is not asked.document:
+                body = orjson.dumps(document)
         body = with_model(body, dict(document), upstream.model)
     return Plan(
         dialect=dialect,
@@ -218,7 +233,9 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
-        answer=lambda is_document: _splice_answer(asked, dialect, upstream.flags, is_document=is_document),
+        answer=lambda is_document: _splice_answer(
+            asked, dialect, upstream.flags, is_document=is_document
+        ),
     )
 
 
@@ -226,13 +243,16 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
     if not asked.stream:
         read = chat_decode.read_usage if dialect == "openai-chat" else messages_decode.read_usage
         return WholeSplice(
-            lambda document: read(document["usage"], flags) if document.get("usage") else None, asked.estimate_input
+            lambda document: read(document["usage"], flags) if document.get("usage") else None,
+            asked.estimate_input,
         )
     if is_document:
         # The server ignored "stream": its document is played as a stream of the same dialect.
         return _stream_of(asked, dialect, flags, Reply(**_reply(asked, None)), is_document=True)
     splice: Splice = (
-        ChatSplice(asked.request_id, flags, asked.estimate_input, include_usage=_asks_usage(asked.document))
+        ChatSplice(
+            asked.request_id, flags, asked.estimate_input, include_usage=_asks_usage(asked.document)
+        )
         if dialect == "openai-chat"
         else MessagesSplice(asked.request_id, flags, asked.estimate_input)
     )
@@ -240,7 +260,13 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
 
 
 def _translated(
-    asked: Asked, dialect: Dialect, flags: Flags, conversation: Conversation, written: Written, *, is_document: bool
+    asked: Asked,
+    dialect: Dialect,
+    flags: Flags,
+    conversation: Conversation,
+    written: Written,
+    *,
+    is_document: bool,
 ) -> Answer:
     reply = Reply(**_reply(asked, conversation))
     if asked.stream:
@@ -268,18 +294,26 @@ def _stream_of(
     meter = Meter()
     encoder = CLIENTS[asked.dialect].encoder(reply, meter)
     turn: Turn = encoder if written is None else _restored(encoder, written, reply)
-    return Translation(SERVERS[dialect].decoder(turn, flags), encoder, meter, reply, document=is_document)
+    return Translation(
+        SERVERS[dialect].decoder(turn, flags), encoder, meter, reply, document=is_document
+    )
 
 
 def _restored(turn: Turn, written: Written, reply: Reply) -> Turn:
     """Return ``turn`` behind a filter that undoes what the request's translation changed; bare where it changed nothing."""
     if not (written.names.back or written.json_tool or reply.custom_tools):
         return turn
-    return Restored(turn, written.names, json_tool=written.json_tool, custom_tools=reply.custom_tools)
+    return Restored(
+        turn, written.names, json_tool=written.json_tool, custom_tools=reply.custom_tools
+    )
 
 
 def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
-    facts = reply_facts(conversation if conversation is not None else asked.conversation())
+    facts = (
+        reply_facts(conversation)
+        if conversation is not None
+        else {"include_usage": _asks_usage(asked.document)}
+    )
     remembers = conversation is not None and bool(conversation.tools)
     return {
         "model": asked.model,

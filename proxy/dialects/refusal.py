@@ -35,15 +35,46 @@ _QUOTA_CODES = {
     "billing_error",
     "usage_not_included",
 }
-_QUOTA_WORDS = re.compile(r"credit balance is too low|insufficient balance|exceeded your current quota", re.IGNORECASE)
+_QUOTA_WORDS = re.compile(
+    r"credit balance is too low|insufficient balance|exceeded your current quota", re.IGNORECASE
+)
 _AUTH_REASONS = {"API_KEY_INVALID", "API_KEY_EXPIRED", "ACCESS_TOKEN_EXPIRED"}
-_AUTH_CODES = {"invalid_api_key", "wrong_api_key", "authentication_error", "organization_on_hold", "invalid_authentication"}
-_OVERLOADED_CODES = {"overloaded_error", "overloaded", "server_is_overloaded", "service_unavailable", "UNAVAILABLE"}
-_RATE_CODES = {"rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED", "ramp_limit_exceeded", "requests", "tokens"}
+_AUTH_CODES = {
+    "invalid_api_key",
+    "wrong_api_key",
+    "authentication_error",
+    "organization_on_hold",
+    "invalid_authentication",
+}
+_OVERLOADED_CODES = {
+    "overloaded_error",
+    "overloaded",
+    "server_is_overloaded",
+    "service_unavailable",
+    "UNAVAILABLE",
+}
+_RATE_CODES = {
+    "rate_limit_error",
+    "rate_limit_exceeded",
+    "RESOURCE_EXHAUSTED",
+    "ramp_limit_exceeded",
+    "requests",
+    "tokens",
+}
 _TIMEOUT_CODES = {"timeout_error", "DEADLINE_EXCEEDED", "timeout"}
 _NOT_FOUND_CODES = {"not_found_error", "model_not_found", "NOT_FOUND"}
-_INVALID_CODES = {"invalid_request_error", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE", "tool_use_failed"}
+_INVALID_CODES = {
+    "invalid_request_error",
+    "INVALID_ARGUMENT",
+    "FAILED_PRECONDITION",
+    "OUT_OF_RANGE",
+    "tool_use_failed",
+}
 _FORBIDDEN_CODES = {"permission_error", "PERMISSION_DENIED", "permission_denied"}
+_OWN_FAULT = re.compile(r"invalid_prompt|invalid_image\w*|image_\w+|\w*bio_policy")
+"""Codes by which OpenAI's streams say that the request itself is at fault."""
+_SECRET = re.compile(r"\b(?:sk|pk|gsk|xai|AIza|key)[-_]?[\w*-]{8,}")
+"""Providers repeat the key that they refuse, or part of it."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
@@ -68,26 +99,36 @@ def classify(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Gatewa
     """
     evidence = read_evidence(_json(body))
     kind = _kind(status, evidence)
-    return _error(kind, evidence, retry_after(headers, evidence), f"{status} {body[:1024].decode('utf-8', 'replace')}")
+    return _error(
+        kind,
+        evidence,
+        retry_after(headers, evidence),
+        f"{status} {body[:1024].decode('utf-8', 'replace')}",
+    )
 
 
 def classify_event(error: object, status: int | None = None) -> GatewayError:
     """Return the failure that an error object inside a 200 stands for: a dict, a string, or anything."""
-    evidence = read_evidence({"error": error} if not (isinstance(error, dict) and "error" in error) else error)
+    evidence = read_evidence(
+        {"error": error} if not (isinstance(error, dict) and "error" in error) else error
+    )
     told = status or evidence.status
     kind = _kind(told if told is not None and told >= 400 else None, evidence)
     return _error(kind, evidence, retry_after({}, evidence), str(error)[:1024])
 
 
 def read_evidence(document: object) -> Evidence:
-    """Return what an error document says. Known shapes: ``{"error": {…}}``, ``{"error": "text"}``, ``{"detail": …}``,
-    ``{"message", "code"}``, a list of one such object, and none at all."""
+    """Return what an error document says.
+
+    Known shapes: ``{"error": {…}}``, ``{"error": "text"}``, ``{"detail": …}``, ``{"message", "code"}``, a list of one such
+    object, and none at all.
+    """
     evidence = Evidence()
     if isinstance(document, list) and document:
         document = document[0]
     if not isinstance(document, dict):
         return evidence
-    inner = document.get("error", document.get("detail", document))
+    inner = document.get("error") or document.get("detail") or document
     if isinstance(inner, str):
         evidence.message = inner
         inner = document
@@ -153,8 +194,9 @@ def _read_detail(detail: dict[str, Any], evidence: Evidence) -> None:
         if isinstance(detail.get(key), str):
             evidence.words.add(detail[key])
     delay = detail.get("retryDelay")
-    if isinstance(delay, str) and (seconds := _DURATION.fullmatch(delay)):
-        evidence.retry_after = float(seconds[1])
+    if isinstance(delay, str) and (told := _DURATION.fullmatch(delay)):
+        seconds = float(told[1])
+        evidence.retry_after = seconds if seconds < math.inf else None
     violations = detail.get("violations")
     for violation in violations if isinstance(violations, list) else ():
         if isinstance(violation, dict) and "PerDay" in str(violation.get("quotaId")):
@@ -164,7 +206,11 @@ def _read_detail(detail: dict[str, Any], evidence: Evidence) -> None:
 def _kind(status: int | None, evidence: Evidence) -> Kind:
     """Return the kind for a status (None inside a stream that began as 200) and what the body says."""
     words = evidence.words
-    if words & _QUOTA_CODES or any(w.endswith("_spend_limit_exceeded") for w in words) or evidence.daily_quota:
+    if (
+        words & _QUOTA_CODES
+        or any(w.endswith("_spend_limit_exceeded") for w in words)
+        or evidence.daily_quota
+    ):
         return Kind.UPSTREAM_QUOTA
     if status == 402 or _QUOTA_WORDS.search(evidence.message):
         return Kind.UPSTREAM_QUOTA
@@ -181,6 +227,8 @@ def _kind(status: int | None, evidence: Evidence) -> Kind:
         if 400 <= status < 500:
             return Kind.INVALID_REQUEST
         return Kind.SERVER
+    if any(_OWN_FAULT.fullmatch(word) for word in words):
+        return Kind.INVALID_REQUEST
     for known, kind in _BY_WORD:
         if words & known:
             return kind
@@ -201,7 +249,7 @@ def _error(kind: Kind, evidence: Evidence, wait: int | None, told: str) -> Gatew
         evidence.message[:MAX_MESSAGE] or "The upstream provider refused the request.",
         param=evidence.param,
         retry_after=wait,
-        evidence=told,
+        evidence=_SECRET.sub("***", told),
     )
     if kind is Kind.INVALID_REQUEST:
         error.code = evidence.code

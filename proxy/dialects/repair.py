@@ -35,7 +35,9 @@ NO_RESULT = "No result was provided."
 def repair(conversation: Conversation, *, param: str = "messages") -> None:
     """Apply the rules of this file to ``conversation``; ``param`` is where its turns stood, for the 400 of none."""
     _let_somebody_speak(conversation, param)
-    turns = [Turn(t.role, [p for p in t.parts if is_content(p)], t.effort) for t in conversation.turns]
+    turns = [
+        Turn(t.role, [p for p in t.parts if is_content(p)], t.effort) for t in conversation.turns
+    ]
     turns = [turn for turn in turns if turn.parts]
     if not turns:
         raise invalid(param, f"`{param}` has no content: every message in it is empty.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.dialects.conversation import Call, Conversation, Redacted, Thinking
-from proxy.dialects.names import Names
+from proxy.dialects.names import Names, flat_name
 from proxy.dialects.turn import Turn
 from proxy.errors import GatewayError
 from proxy.providers import Flags
@@ -114,7 +114,9 @@ def reply_facts(conversation: Conversation) -> dict[str, Any]:
         "include_usage": conversation.include_usage,
         "thinking_blocks": conversation.wants_thinking_blocks,
         "legacy_functions": conversation.legacy_functions,
-        "custom_tools": frozenset(tool.name for tool in conversation.tools if tool.custom),
+        "custom_tools": frozenset(
+            flat_name(tool.namespace, tool.name) for tool in conversation.tools if tool.custom
+        ),
         "namespaces": {
             f"{tool.namespace}__{tool.name}": (tool.namespace, tool.name)
             for tool in conversation.tools

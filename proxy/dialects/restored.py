@@ -11,7 +11,6 @@ import orjson
 from proxy.dialects.names import Names
 from proxy.dialects.turn import StopReason, Turn
 from proxy.errors import GatewayError
-from proxy.usage import Usage
 
 
 class Restored:
@@ -21,7 +20,12 @@ class Restored:
     """
 
     def __init__(
-        self, turn: Turn, names: Names, *, json_tool: str | None = None, custom_tools: frozenset[str] = frozenset()
+        self,
+        turn: Turn,
+        names: Names,
+        *,
+        json_tool: str | None = None,
+        custom_tools: frozenset[str] = frozenset(),
     ) -> None:
         self._turn = turn
         self._names = names
@@ -71,7 +75,9 @@ class Restored:
         if index not in self._as_text:
             self._turn.call_done(self._index[index])
 
-    def end(self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None) -> None:
+    def end(
+        self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None
+    ) -> None:
         self._release_all()
         if reason is StopReason.TOOL_CALLS and self._as_text and not self._index:
             reason = StopReason.STOP

@@ -96,7 +96,9 @@ class Splice:
 
     def usage(self) -> Usage:
         """Return what the upstream told, or else one token for each content frame, flagged as an estimate."""
-        return self.reported or Usage(input=self._estimate_input(), output=self.events, estimated=True)
+        return self.reported or Usage(
+            input=self._estimate_input(), output=self.events, estimated=True
+        )
 
     # What a dialect knows.
 
@@ -150,7 +152,12 @@ class ChatSplice(Splice):
     """
 
     def __init__(
-        self, request_id: str, flags: Flags, estimate_input: Callable[[], int], *, include_usage: bool
+        self,
+        request_id: str,
+        flags: Flags,
+        estimate_input: Callable[[], int],
+        *,
+        include_usage: bool,
     ) -> None:
         super().__init__(request_id, flags, estimate_input)
         self._include_usage = include_usage
@@ -161,10 +168,25 @@ class ChatSplice(Splice):
         # text are escaped, so these bytes can only be JSON's own. What is spaced otherwise takes the slow look.
         if not whole.startswith(b"data: {"):
             return 0
+        if whole.find(b"\n") == len(whole) - 2:
+            # A read that is one frame, as most are while tokens come one by one.
+            single = (
+                b'"finish_reason":null' in whole
+                and whole.count(b'"finish_reason"') == 1
+                and b'"delta":{' in whole
+                and (
+                    b'"usage"' not in whole
+                    or whole.count(b'"usage"') == whole.count(b'"usage":null')
+                )
+                and b'"error"' not in whole
+                and b"\r" not in whole
+            )
+            return 1 if single else 0
         count = whole.count(b"\n\ndata: {") + 1
         if (
             whole.count(b"\n") == 2 * count
             and whole.count(b'"finish_reason":null') == count
+            and whole.count(b'"finish_reason"') == count
             and whole.count(b'"delta":{') == count
             and whole.count(b'"usage"') == whole.count(b'"usage":null')
             and b'"error"' not in whole
@@ -245,7 +267,12 @@ class MessagesSplice(Splice):
 
     def _plain(self, whole: bytes) -> int:
         count = whole.count(b"event: content_block_delta\ndata: {")
-        if count and whole.count(b"\n") == 3 * count and whole.count(b"\n\n") == count and b"\r" not in whole:
+        if (
+            count
+            and whole.count(b"\n") == 3 * count
+            and whole.count(b"\n\n") == count
+            and b"\r" not in whole
+        ):
             return count
         return 0
 
@@ -279,7 +306,11 @@ class MessagesSplice(Splice):
             self.events += kind == "content_block_delta"
         # Clients of this dialect skip frames without an event line, which some imitations of the API leave out.
         named = _reframed(block, (b"id:", b"retry:"))
-        return named if event.name is not None or not isinstance(kind, str) else b"event: %b\n%b" % (kind.encode(), named)
+        return (
+            named
+            if event.name is not None or not isinstance(kind, str)
+            else b"event: %b\n%b" % (kind.encode(), named)
+        )
 
     def _merge(self, usage: object) -> None:
         """Note cumulative counts: a field that is told again replaces, one that is not stays."""
@@ -303,4 +334,3 @@ def _reframed(block: bytes, dropped: tuple[bytes, ...] = (b"id:", b"retry:", b"e
 def _says_something(delta: dict[str, Any]) -> bool:
     """Tell whether a chat delta holds content of any kind; a role is none."""
     return any(value for key, value in delta.items() if key not in ("role", "obfuscation"))
-

@@ -12,7 +12,6 @@ MAX_EVENT = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_PLAIN = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ([^\r\n]+)")
 
 
 class Event(NamedTuple):
@@ -52,11 +51,18 @@ class Splitter:
             return []
         self._keep(data[end + 2 :])
         events = []
+        new_tuple = tuple.__new__
         for block in data[:end].split(b"\n\n"):
-            # Nine of ten blocks are one data line, perhaps after one event line.
-            plain = _PLAIN.fullmatch(block)
-            if plain is not None:
-                events.append(Event(plain[1], plain[2]))
+            # Nine of ten blocks are one data line, perhaps after one event line. They are read here, since a call for
+            # each would cost more than the reading.
+            name = None
+            line = 0
+            if block.startswith(b"event: "):
+                line = block.find(b"\n") + 1
+                name = block[7 : line - 1]
+            value = block[line + 6 :]
+            if value and block.startswith(b"data: ", line) and b"\n" not in value:
+                events.append(new_tuple(Event, (name, value)))
             elif block:
                 event = parse_block(block)
                 if event is not None:
@@ -66,9 +72,11 @@ class Splitter:
     def finish(self) -> list[Event]:
         """Return the event that the end of the stream left without its blank line, if its data is whole JSON or [DONE]."""
         rest, self._rest = self._rest, b""
-        if not self._started and rest.startswith(_BOM):
-            rest = rest[len(_BOM) :]
-        events = []
+        ended: list[bytes] = []
+        if rest.endswith(b"\r"):
+            # No LF came behind it: it was a line end of its own, and may have ended an event.
+            ended, rest = split_blocks(rest + b"\n")
+        events = [event for event in map(parse_block, ended) if event is not None]
         for block in split_blocks(rest + b"\n\n")[0]:
             event = parse_block(block)
             if event is not None and (event.data == b"[DONE]" or is_json(event.data)):
@@ -124,7 +132,7 @@ def parse_block(block: bytes) -> Event | None:
     joined = b"\n".join(data)
     if not joined and block.startswith(b"{"):
         # Gemini can end a stream with a bare JSON error. As a field of an event it would be unknown, and lost.
-        return Event(name, block)
+        return Event(name, block.rstrip(b"\r\n"))
     return Event(name, joined) if joined else None
 
 

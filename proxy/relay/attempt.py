@@ -121,7 +121,11 @@ class Attempt:
             return
         coding = headers.get(b"content-encoding", b"identity")
         if coding.lower() != b"identity":
-            self._give_up(GatewayError(Kind.MALFORMED, evidence=f"a body in {coding!r}, which was not asked for"))
+            self._give_up(
+                GatewayError(
+                    Kind.MALFORMED, evidence=f"a body in {coding!r}, which was not asked for"
+                )
+            )
             return
         if self.answer is None:
             streams = b"event-stream" in headers.get(b"content-type", b"").lower()
@@ -158,7 +162,9 @@ class Attempt:
             return
         answer = self.answer
         if answer is None:
-            self._give_up(GatewayError(Kind.MALFORMED, evidence="an answer without a body"), abort=False)
+            self._give_up(
+                GatewayError(Kind.MALFORMED, evidence="an answer without a body"), abort=False
+            )
             return
         out = answer.finish()
         if answer.continuation is not None:
@@ -181,7 +187,9 @@ class Attempt:
             # The status was enough to know what the upstream thinks.
             self._give_up(self._refused(b"".join(self._refusal)), abort=False)
             return
-        error = GatewayError(_KINDS.get(failure, Kind.UNREACHABLE), evidence=f"connection: {failure}")
+        error = GatewayError(
+            _KINDS.get(failure, Kind.UNREACHABLE), evidence=f"connection: {failure}"
+        )
         if self.committed:
             self._break(error)
         else:
@@ -220,7 +228,9 @@ class Attempt:
         elif answer.committed:
             self._forward(self._released())
         elif self._held_size > MAX_HELD or len(self._held) > MAX_HELD_READS:
-            self._give_up(GatewayError(Kind.MALFORMED, evidence="metadata without end and no content"))
+            self._give_up(
+                GatewayError(Kind.MALFORMED, evidence="metadata without end and no content")
+            )
 
     def _forward(self, out: bytes) -> None:
         if self.committed:

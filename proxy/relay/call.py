@@ -18,8 +18,8 @@ from proxy.relay.delivery import Delivery
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
 from proxy.routing.pool import Pool, Seat, in_turn
-from proxy.upstream.connections import ConnectFailed, Connections, Origin, request_bytes
-from proxy.upstream.headers import outbound
+from proxy.upstream.connections import ConnectFailed, Connections, Origin, post
+from proxy.upstream.headers import account_lines, client_lines, head_bytes
 from proxy.upstream.http1 import Failure
 
 _TIMEOUTS = frozenset((Kind.TIMEOUT_CONNECT, Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
@@ -156,7 +156,9 @@ class Call:
         if before is None or not isinstance(answer, Translation | Whole):
             raise GatewayError(Kind.MALFORMED, evidence="a continuation of an answer that has none")
         answer.resume()
-        outcome = await self._send(seat, plan, continued(plan, token), answer, committed=before.committed)
+        outcome = await self._send(
+            seat, plan, continued(plan, token), answer, committed=before.committed
+        )
         if isinstance(outcome, Refused):
             # What came so far is an answer that stopped early.
             rest = answer.give_up()
@@ -180,28 +182,35 @@ class Call:
         account, provider = seat.account, seat.provider
         url = provider.url(plan.dialect, plan.path, account.base_url)
         origin, target = _split(url, account.proxy)
-        lines = outbound(
-            plan.dialect,
-            provider.auth,
-            account.api_key.reveal() if account.api_key is not None else None,
-            self._headers,
-            native=plan.native,
-            stream=plan.stream,
-            agent=self._means.agent,
-        )
-        request = request_bytes(b"POST", target, origin.host_header, lines, body)
+        request = post(target, origin.host_header, self._head(seat, plan), body)
         before = self._loop.time()
         try:
-            connection = await self._means.connections.acquire(origin, self._route.timeouts.connect, fresh=fresh)
+            connection = await self._means.connections.acquire(
+                origin, self._route.timeouts.connect, fresh=fresh
+            )
         except ConnectFailed as failed:
             kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
             return Refused(GatewayError(kind, evidence=failed.detail))
         self.record.connect += self._loop.time() - before
-        self._attempt = attempt = Attempt(self, plan, connection, self._loop, answer=answer, committed=committed)
+        self._attempt = attempt = Attempt(
+            self, plan, connection, self._loop, answer=answer, committed=committed
+        )
         connection.send(request, attempt)
         if self.delivery.paused_at is not None:
             connection.pause()
         return await attempt.outcome
+
+    def _head(self, seat: Seat, plan: Plan) -> bytes:
+        """Return the header lines of the request; an account's own are rendered once."""
+        head = seat.heads.get(plan.stream)
+        if head is None:
+            account = seat.account
+            secret = account.api_key.reveal() if account.api_key is not None else None
+            lines = account_lines(
+                seat.provider.auth, secret, stream=plan.stream, agent=self._means.agent
+            )
+            head = seat.heads[plan.stream] = head_bytes(lines)
+        return head + head_bytes(client_lines(plan.dialect, self._headers, native=plan.native))
 
     # What a try tells.
 
@@ -259,7 +268,9 @@ class Call:
                 if idle > times.idle and delivery.paused_at is None:
                     attempt.expire(GatewayError(Kind.TIMEOUT_IDLE))
                     return
-            elif now - attempt.sent_at > (times.first_content if self.wants_stream else times.response):
+            elif now - attempt.sent_at > (
+                times.first_content if self.wants_stream else times.response
+            ):
                 attempt.expire(GatewayError(Kind.TIMEOUT_FIRST_CONTENT))
                 return
         self._beat(now)
@@ -277,7 +288,11 @@ class Call:
 
     def _beat(self, now: float) -> None:
         delivery = self.delivery
-        if not self.wants_stream or delivery.finished or now - delivery.touched < self._means.streaming.heartbeat:
+        if (
+            not self.wants_stream
+            or delivery.finished
+            or now - delivery.touched < self._means.streaming.heartbeat
+        ):
             return
         beat = CLIENTS[self._asked.dialect].heartbeat
         if beat is None:
@@ -293,7 +308,9 @@ class Call:
 
     def dismiss(self) -> None:
         """End the call because the gateway stops."""
-        self._end_early(GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1))
+        self._end_early(
+            GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
+        )
 
     def _end_early(self, error: GatewayError) -> None:
         """End the call with ``error``, whatever it waits for; no other account is tried."""
@@ -316,7 +333,9 @@ class Call:
         attempt = self._attempt
         if attempt is not None and attempt.answer is not None:
             self.settle(attempt.answer)
-        self.delivery.document(200, self._fields() + self._usage_fields(), document, self._loop.time())
+        self.delivery.document(
+            200, self._fields() + self._usage_fields(), document, self._loop.time()
+        )
 
     def _fields(self) -> bytes:
         """Return the header lines that are known once an account has answered."""
@@ -343,12 +362,15 @@ class Call:
         now = self._loop.time()
         first = record.first_byte or now
         upstream = first - self._started - record.connect - record.queue
-        return b"server-timing: auth;dur=%.1f, queue;dur=%.1f, connect;dur=%.1f, ttfb;dur=%.1f, gateway;dur=%.1f\r\n" % (
-            (self._started - record.started) * 1000,
-            record.queue * 1000,
-            record.connect * 1000,
-            max(upstream, 0.0) * 1000,
-            (now - first) * 1000,
+        return (
+            b"server-timing: auth;dur=%.1f, queue;dur=%.1f, connect;dur=%.1f, ttfb;dur=%.1f, gateway;dur=%.1f\r\n"
+            % (
+                (self._started - record.started) * 1000,
+                record.queue * 1000,
+                record.connect * 1000,
+                max(upstream, 0.0) * 1000,
+                (now - first) * 1000,
+            )
         )
 
     def _usage_fields(self) -> bytes:
@@ -367,7 +389,9 @@ def _split(url: str, proxy: str | None) -> tuple[Origin, bytes]:
     """Return the origin of ``url`` and its request target."""
     start = url.find("/", url.find("://") + 3)
     # A model's name can stand in the path, and a client may have made it up.
-    return Origin.of(url, proxy), quote(url[start:] if start >= 0 else "/", safe=_PATH_SAFE).encode()
+    return Origin.of(url, proxy), quote(
+        url[start:] if start >= 0 else "/", safe=_PATH_SAFE
+    ).encode()
 
 
 def _upstream_request_id(headers: Mapping[bytes, bytes]) -> str | None:
@@ -376,5 +400,3 @@ def _upstream_request_id(headers: Mapping[bytes, bytes]) -> str | None:
         if value:
             return value[:128].decode("ascii", "replace")
     return None
-
-

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
-)
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -19,9 +17,27 @@ class Delivery:
     the client has not been reading, or None.
     """
 
-    __slots__ = ("_chunked", "_closing", "_transport", "bodiless", "fields", "finished", "paused_at", "started", "touched")
+    __slots__ = (
+        "_chunked",
+        "_closing",
+        "_transport",
+        "bodiless",
+        "fields",
+        "finished",
+        "paused_at",
+        "started",
+        "touched",
+    )
 
-    def __init__(self, transport: asyncio.Transport, *, fields: bytes, http10: bool, closing: bool, now: float) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        fields: bytes,
+        http10: bool,
+        closing: bool,
+        now: float,
+    ) -> None:
         self._transport = transport
         self._chunked = not http10
         self._closing = closing or http10
@@ -75,7 +91,10 @@ class Delivery:
         head = b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"Error"))
         if status != HTTPStatus.NO_CONTENT:
             head += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
-        self._send(b"".join((head, self.fields, fields, closing, b"\r\n", b"" if self.bodiless else body)), now)
+        self._send(
+            b"".join((head, self.fields, fields, closing, b"\r\n", b"" if self.bodiless else body)),
+            now,
+        )
 
     def abort(self) -> None:
         """Drop the client, who does not read."""

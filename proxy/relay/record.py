@@ -54,7 +54,10 @@ class Record:
             "account": self.account,
             "status": self.status,
             "error_type": self.error.row.error_type if self.error is not None else None,
-            "evidence": (self.error.evidence or self.error.message) if self.error is not None else None,
+            # What the client was not told; an error about its own words may quote them.
+            "evidence": self.error.evidence
+            if self.error is not None and self.error.row.text is not None
+            else None,
             "stream": self.stream,
             "attempts": self.attempts,
             "input_tokens": usage.input if usage else None,
@@ -63,6 +66,8 @@ class Record:
             "cache_write_tokens": usage.cache_writes if usage else None,
             "estimated": True if usage and usage.estimated else None,
             "duration_s": round(self.ended - self.started, 6),
-            "ttft_s": None if self.first_content is None else round(self.first_content - self.started, 6),
+            "ttft_s": None
+            if self.first_content is None
+            else round(self.first_content - self.started, 6),
             "queue_s": round(self.queue, 6),
         }

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from proxy.config.model import Account, Config, Json, Model, Target, Timeouts
 from proxy.providers import ALIASES, Provider
@@ -34,7 +35,11 @@ class Route:
 
     def is_open_to(self, globs: Sequence[str]) -> bool:
         """Tell whether a key with these globs may call it: by its public name, or by a ``provider/model`` of it."""
-        return matches(globs, (self.name, *(f"{target.provider}/{target.model}" for target in self.targets)))
+        if "*" in globs:
+            return True
+        return matches(
+            globs, (self.name, *(f"{target.provider}/{target.model}" for target in self.targets))
+        )
 
 
 class Catalog:
@@ -51,7 +56,11 @@ class Catalog:
         for account in config.accounts:
             self._accounts.setdefault(account.provider, []).append(account)
         self._families = sorted(
-            ((prefix, name) for name, provider in self._providers.items() for prefix in provider.families),
+            (
+                (prefix, name)
+                for name, provider in self._providers.items()
+                for prefix in provider.families
+            ),
             key=lambda family: -len(family[0]),
         )
         self._known: dict[str, Route] = {}
@@ -77,7 +86,9 @@ class Catalog:
     def nearest(self, name: str, allowed: Iterable[str] = ("*",)) -> list[str]:
         """Return up to three names like ``name`` that match one of the ``allowed`` globs."""
         globs = tuple(allowed)
-        candidates = [known for known in (*self.listed(), *self._aliases) if matches(globs, (known,))]
+        candidates = [
+            known for known in (*self.listed(), *self._aliases) if matches(globs, (known,))
+        ]
         by_tail = {known.rpartition("/")[2]: known for known in reversed(candidates)}
         found = difflib.get_close_matches(name.rpartition("/")[2], by_tail, n=_NEAREST, cutoff=0.5)
         return [by_tail[tail] for tail in found]
@@ -108,7 +119,11 @@ class Catalog:
             if provider is not None and self._serves(provider, rest):
                 return (Target(provider=provider, model=rest, order=1),)
         for provider, accounts in self._accounts.items():
-            if any(pattern != "*" and fnmatchcase(name, pattern) for a in accounts for pattern in a.models):
+            if any(
+                pattern != "*" and fnmatchcase(name, pattern)
+                for a in accounts
+                for pattern in a.models
+            ):
                 return (Target(provider=provider, model=name, order=1),)
         for prefix, provider in self._families:
             if name.startswith(prefix) and self._serves(provider, name):
@@ -122,12 +137,13 @@ class Catalog:
         return aliased if aliased in self._accounts else None
 
     def _serves(self, provider: str, model: str) -> bool:
-        return any(serves(account, model) for account in self._accounts[provider])
+        return any(serves(account.models, model) for account in self._accounts[provider])
 
 
-def serves(account: Account, model: str) -> bool:
-    """Tell whether ``account`` may be asked for the upstream id ``model``."""
-    return any(fnmatchcase(model, pattern) for pattern in account.models)
+@lru_cache(maxsize=8192)
+def serves(globs: tuple[str, ...], model: str) -> bool:
+    """Tell whether an account with these globs may be asked for the upstream id ``model``."""
+    return any(fnmatchcase(model, pattern) for pattern in globs)
 
 
 def matches(globs: Sequence[str], names: Iterable[str]) -> bool:

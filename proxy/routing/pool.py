@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.config.model import Account, Config, Target
 from proxy.providers import Provider
@@ -17,6 +17,8 @@ class Seat:
     account: Account
     provider: Provider
     in_flight: int = 0
+    heads: dict[bool, bytes] = field(default_factory=dict)
+    """The account's header lines as bytes, for streamed calls and others."""
 
     @property
     def is_full(self) -> bool:
@@ -39,14 +41,19 @@ class Pool:
 
         Accounts in ``tried`` and full ones are passed over; None if nobody is left.
         """
+        seats = self._seats.get(target.provider, ())
         able = [
             seat
-            for seat in self._seats.get(target.provider, ())
-            if seat.account.name not in tried and not seat.is_full and serves(seat.account, target.model)
+            for seat in seats
+            if seat.account.name not in tried
+            and not seat.is_full
+            and serves(seat.account.models, target.model)
         ]
-        if not able:
-            return None
-        return min(able, key=lambda seat: (seat.account.priority, seat.in_flight / seat.account.weight))
+        if len(able) < 2:
+            return able[0] if able else None
+        return min(
+            able, key=lambda seat: (seat.account.priority, seat.in_flight / seat.account.weight)
+        )
 
     def __len__(self) -> int:
         return sum(map(len, self._seats.values()))
@@ -57,6 +64,8 @@ def in_turn(targets: Sequence[Target], draw: float) -> list[Target]:
 
     ``draw`` is a random number in [0, 1); the same one gives the same order.
     """
+    if len(targets) == 1:
+        return list(targets)
     ordered: list[Target] = []
     rest = sorted(targets, key=lambda target: target.order)
     while rest:

@@ -25,7 +25,9 @@ class Admin:
                 return web.json_response({"status": "ok", "version": self._gateway.version})
             case "/readyz":
                 ready = not self._gateway.draining and bool(len(self._gateway.pool))
-                return web.json_response({"status": "ready" if ready else "not ready"}, status=200 if ready else 503)
+                return web.json_response(
+                    {"status": "ready" if ready else "not ready"}, status=200 if ready else 503
+                )
             case _:
                 pass
         return _error(404, "The paths are /healthz and /readyz.")

@@ -38,9 +38,12 @@ def identify(headers: CIMultiDictProxy[str], query: str, keyring: Keyring) -> Ke
         sources = " and ".join(source for source, _ in found.values())
         raise GatewayError(Kind.BAD_KEY, f"Two different keys came in {sources}: send one.")
     if presented:
-        raise GatewayError(Kind.BAD_KEY, "The API key is not valid. Check it for missing characters.")
+        raise GatewayError(
+            Kind.BAD_KEY, "The API key is not valid. Check it for missing characters."
+        )
     raise GatewayError(
-        Kind.BAD_KEY, "No API key was given. Send it as `Authorization: Bearer KEY` or in `x-api-key`."
+        Kind.BAD_KEY,
+        "No API key was given. Send it as `Authorization: Bearer KEY` or in `x-api-key`.",
     )
 
 
@@ -52,7 +55,9 @@ def _credentials(headers: CIMultiDictProxy[str], query: str) -> list[tuple[str, 
         if not values:
             continue
         if len(values) > 1 and len(set(values)) > 1:
-            raise GatewayError(Kind.BAD_KEY, f"The header {name} came twice with different values: send it once.")
+            raise GatewayError(
+                Kind.BAD_KEY, f"The header {name} came twice with different values: send it once."
+            )
         token = _bearer_or_basic(values[0]) if name == "authorization" else values[0].strip()
         if token and len(token) <= MAX_CREDENTIAL:
             tokens.append((name, token))
@@ -62,6 +67,8 @@ def _credentials(headers: CIMultiDictProxy[str], query: str) -> list[tuple[str, 
 
 
 def _bearer_or_basic(value: str) -> str:
+    if value.startswith("Bearer "):
+        return value[7:].strip()
     scheme, _, rest = value.strip().partition(" ")
     rest = rest.strip()
     match scheme.lower():

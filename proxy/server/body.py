@@ -25,7 +25,10 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     Both are counted as the body arrives, so a hostile one is refused before it is all here.
     """
     _check_head(request, limit)
-    if request.transport is not None and request.headers.get("expect", "").lower() == "100-continue":
+    if (
+        request.transport is not None
+        and request.headers.get("expect", "").lower() == "100-continue"
+    ):
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content = request.content
     parts: list[bytes] = []
@@ -55,7 +58,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise invalid(
-            None, f"The body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}."
+            None,
+            f"The body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}.",
         ) from error
     if not isinstance(document, dict):
         raise invalid(None, f"The body is {_kind(document)}, expected a JSON object.")
@@ -68,7 +72,8 @@ def _check_head(request: web.BaseRequest, limit: int) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise GatewayError(
-            Kind.ENCODING, f"The body is encoded as {encoding[:32]!r}; send it as it is, without content-encoding."
+            Kind.ENCODING,
+            f"The body is encoded as {encoding[:32]!r}; send it as it is, without content-encoding.",
         )
     length = request.content_length
     if length is not None and length > limit:

@@ -66,7 +66,10 @@ async def model(gateway: Gateway, exchange: Exchange) -> None:
 
 async def front_page(gateway: Gateway, exchange: Exchange) -> None:
     """GET /: what this is, for whoever opens the base URL in a browser."""
-    base = gateway.config.server.public_url or f"http://{exchange.request.headers.get('host', 'localhost')}"
+    base = (
+        gateway.config.server.public_url
+        or f"http://{exchange.request.headers.get('host', 'localhost')}"
+    )
     lines = (
         f"Splice {gateway.version}: one URL and one key for every model.",
         "",
@@ -80,7 +83,7 @@ async def front_page(gateway: Gateway, exchange: Exchange) -> None:
     exchange.text("\n".join(lines) + "\n", _now())
 
 
-async def hello(gateway: Gateway, exchange: Exchange) -> None:
+async def hello(_: Gateway, exchange: Exchange) -> None:
     """GET and HEAD /api/hello: Claude Code warms its connection up with it."""
     exchange.json(200, {"message": "hello"}, _now())
 
@@ -104,7 +107,9 @@ def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
     """Return the endpoint that answers OPTIONS for a path with these methods."""
 
     async def answer(gateway: Gateway, exchange: Exchange) -> None:
-        exchange.empty(204, preflight(exchange, gateway.config.server.cors_origins, methods), _now())
+        exchange.empty(
+            204, preflight(exchange, gateway.config.server.cors_origins, methods), _now()
+        )
 
     return answer
 
@@ -149,7 +154,9 @@ async def _asked(
     return asked, route
 
 
-async def _carry(gateway: Gateway, exchange: Exchange, asked: Asked, route: Route, plan: Planner) -> None:
+async def _carry(
+    gateway: Gateway, exchange: Exchange, asked: Asked, route: Route, plan: Planner
+) -> None:
     """Run the call; whatever happens, its books are closed when this returns."""
     call = Call(
         gateway.means,
@@ -163,7 +170,7 @@ async def _carry(gateway: Gateway, exchange: Exchange, asked: Asked, route: Rout
     )
     guard = exchange.request.protocol
     exchange.answering()
-    gateway.calls.add(call)
+    gateway.enter(call)
     try:
         if isinstance(guard, Guard):
             guard.flow = call
@@ -175,7 +182,7 @@ async def _carry(gateway: Gateway, exchange: Exchange, asked: Asked, route: Rout
         call.settle_failed(GatewayError(Kind.CLIENT_CLOSED, evidence="the client left"), 499)
         raise
     finally:
-        gateway.calls.discard(call)
+        gateway.leave(call)
         if isinstance(guard, Guard):
             guard.flow = None
 

@@ -41,7 +41,20 @@ class Gateway:
     version: str
     draining: bool = False
     calls: set[Call] = field(default_factory=set)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while no call runs."""
     random: random.Random = field(default_factory=random.Random)
+
+    def enter(self, call: Call) -> None:
+        """Count ``call`` among those that run."""
+        self.calls.add(call)
+        self.idle.clear()
+
+    def leave(self, call: Call) -> None:
+        """Count ``call`` out."""
+        self.calls.discard(call)
+        if not self.calls:
+            self.idle.set()
 
     async def handle(self, request: web.BaseRequest) -> Written:
         """Answer one request; the one place where a GatewayError becomes an answer."""
@@ -55,8 +68,10 @@ class Gateway:
             self._refuse(exchange, error)
         except ConnectionResetError:
             raise
-        except Exception as error:
-            self.log.error("request failed", error, request_id=exchange.request_id, route=exchange.record.route)
+        except Exception as error:  # noqa: BLE001 - the request boundary: one bad request, one log line, one 500
+            self.log.failure(
+                "request failed", error, request_id=exchange.request_id, route=exchange.record.route
+            )
             if exchange.delivery.started:
                 # A second answer behind half of the first would be worse than none.
                 exchange.delivery.abort()
@@ -81,11 +96,15 @@ class Gateway:
             near = self.catalog.nearest(name, key.models)
             hint = f" Did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else ""
             raise GatewayError(
-                Kind.UNKNOWN_MODEL, f"The model `{name[:128]}` does not exist here.{hint}", param=param
+                Kind.UNKNOWN_MODEL,
+                f"The model `{name[:128]}` does not exist here.{hint}",
+                param=param,
             )
         if not route.is_open_to(key.models):
             raise GatewayError(
-                Kind.MODEL_NOT_ALLOWED, f"This key may not call the model `{name[:128]}`.", param=param
+                Kind.MODEL_NOT_ALLOWED,
+                f"This key may not call the model `{name[:128]}`.",
+                param=param,
             )
         return route
 

@@ -50,12 +50,16 @@ def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(tls.cert_file, tls.key_file)
     except (OSError, ssl.SSLError) as error:
-        raise CannotListen(f"found no usable certificate in {tls.cert_file} and {tls.key_file}: {error}") from error
+        raise CannotListen(
+            f"found no usable certificate in {tls.cert_file} and {tls.key_file}: {error}"
+        ) from error
     return context
 
 
 async def serve(
-    factory: Callable[[], asyncio.BaseProtocol], sockets: Sequence[socket.socket], context: ssl.SSLContext | None
+    factory: Callable[[], asyncio.BaseProtocol],
+    sockets: Sequence[socket.socket],
+    context: ssl.SSLContext | None,
 ) -> list[asyncio.Server]:
     """Start accepting on ``sockets``; ``factory`` makes a protocol for each connection."""
     loop = asyncio.get_running_loop()
@@ -77,7 +81,9 @@ def _tcp(address: TcpAddress) -> list[socket.socket]:
             address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except socket.gaierror as error:
-        raise CannotListen(f"cannot listen on {address}: the name does not resolve ({error.strerror})") from error
+        raise CannotListen(
+            f"cannot listen on {address}: the name does not resolve ({error.strerror})"
+        ) from error
     sockets = []
     for family, kind, protocol, _, where in dict.fromkeys(found):
         one = socket.socket(family, kind, protocol)
@@ -103,7 +109,9 @@ def _unix(path: Path) -> socket.socket:
     except OSError as error:
         raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
     else:
-        raise CannotListen(f"cannot listen on unix:{path}: another process answers there; stop it first")
+        raise CannotListen(
+            f"cannot listen on unix:{path}: another process answers there; stop it first"
+        )
     finally:
         probe.close()
     one = socket.socket(socket.AF_UNIX)
@@ -118,10 +126,14 @@ def _unix(path: Path) -> socket.socket:
 
 def _inherited(name: str, environ: Mapping[str, str]) -> list[socket.socket]:
     """Return the sockets that systemd handed over under ``name``."""
-    count = int(environ.get("LISTEN_FDS", "0")) if environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    count = (
+        int(environ.get("LISTEN_FDS", "0")) if environ.get("LISTEN_PID") == str(os.getpid()) else 0
+    )
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     sockets = [
-        socket.socket(fileno=_FIRST_FD + index) for index in range(count) if index < len(names) and names[index] == name
+        socket.socket(fileno=_FIRST_FD + index)
+        for index in range(count)
+        if index < len(names) and names[index] == name
     ]
     if not sockets:
         raise CannotListen(
@@ -129,7 +141,7 @@ def _inherited(name: str, environ: Mapping[str, str]) -> list[socket.socket]:
             "start the daemon through its socket unit"
         )
     for one in sockets:
-        one.setblocking(False)
+        one.settimeout(0)
     return sockets
 
 
@@ -157,7 +169,7 @@ def _owner(port: int) -> str | None:
                 inodes.add(f"socket:[{fields[9]}]")
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(os.readlink(fd) in inodes for fd in (process / "fd").iterdir()):
+            if any(str(fd.readlink()) in inodes for fd in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (process {process.name})"
         except OSError:
             continue

@@ -33,6 +33,12 @@ def render_one(name: str, shape: Shape, created: int) -> dict[str, Any]:
     """Return one model."""
     if shape == "anthropic":
         moment = datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {"type": "model", "id": name, "display_name": name, "created_at": moment, "lifecycle": "active"}
+        return {
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": moment,
+            "lifecycle": "active",
+        }
     owner = name.partition("/")[0] if "/" in name else "splice"
     return {"id": name, "object": "model", "created": created, "owned_by": owner}

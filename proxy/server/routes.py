@@ -38,7 +38,9 @@ def find(exchange: Exchange) -> Endpoint:
         allowed = ", ".join([*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS"])
         if method == "OPTIONS":
             return endpoints.options(allowed)
-        raise GatewayError(Kind.METHOD, f"{path} takes {allowed}, not {method[:16]}.", allow=allowed)
+        raise GatewayError(
+            Kind.METHOD, f"{path} takes {allowed}, not {method[:16]}.", allow=allowed
+        )
     exchange.delivery.bodiless = method == "HEAD"
     return found
 
@@ -46,13 +48,19 @@ def find(exchange: Exchange) -> Endpoint:
 def _unknown(path: str) -> GatewayError:
     """Return the 404 of a path, with the right one where the base URL was set with or without /v1 by mistake."""
     wanted = path
-    while wanted.startswith("/v1/v1/") or wanted.startswith("//"):
+    while wanted.startswith(("/v1/v1/", "//")):
         wanted = wanted[3:] if wanted.startswith("/v1/v1/") else wanted[1:]
     wanted = wanted.rstrip("/") or "/"
     candidates = [wanted, f"/v1{wanted}", f"/v1/{wanted.rpartition('/v1/')[2]}"]
     for candidate in candidates:
-        if candidate != path and (candidate in TABLE or candidate.startswith(_MODEL)) and candidate != "/":
-            return GatewayError(Kind.UNKNOWN_OBJECT, f"There is nothing at {path[:128]}. {_advice(path, candidate)}")
+        if (
+            candidate != path
+            and (candidate in TABLE or candidate.startswith(_MODEL))
+            and candidate != "/"
+        ):
+            return GatewayError(
+                Kind.UNKNOWN_OBJECT, f"There is nothing at {path[:128]}. {_advice(path, candidate)}"
+            )
     return GatewayError(
         Kind.UNKNOWN_OBJECT,
         f"There is nothing at {path[:128]}. The paths are {', '.join(p for p in TABLE if p.startswith('/v1'))}.",

@@ -351,3 +351,14 @@ def request_bytes(
     if target.count(b" ") or not target:
         raise ValueError("a request's target is empty or holds a space")
     return [head, body] if len(body) >= LARGE_BODY else head + body
+
+
+def post(target: bytes, host: bytes, lines: bytes, body: bytes) -> bytes | list[bytes]:
+    """Return a POST ready for ``Connection.send``, like ``request_bytes``, from header ``lines`` that are checked already."""
+    head = b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+        target,
+        host,
+        lines,
+        len(body),
+    )
+    return [head, body] if len(body) >= LARGE_BODY else head + body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from proxy.providers import Auth, Dialect
 
@@ -41,6 +41,15 @@ def outbound(
 
     ``client`` are the client's headers, of which only the dialect's own pass, and only on a ``native`` call.
     """
+    return account_lines(auth, secret, stream=stream, agent=agent) + client_lines(
+        dialect, client, native=native
+    )
+
+
+def account_lines(
+    auth: Auth, secret: str | None, *, stream: bool, agent: bytes
+) -> list[tuple[bytes, bytes]]:
+    """Return the lines that are the same for every call of an account."""
     lines = [
         (b"Content-Type", b"application/json"),
         (b"Accept", b"text/event-stream" if stream else b"application/json"),
@@ -50,11 +59,28 @@ def outbound(
     if secret is not None and auth != "none":
         name, scheme = _CREDENTIAL[auth]
         lines.append((name, scheme + secret.encode()))
+    return lines
+
+
+def client_lines(
+    dialect: Dialect, client: Mapping[str, str], *, native: bool
+) -> list[tuple[bytes, bytes]]:
+    """Return the lines that depend on the client."""
+    lines = []
     if native:
         for passed in _PASSED[dialect]:
             value = client.get(passed)
             if value is not None and _SAFE.fullmatch(value):
                 lines.append((passed.encode(), value.encode()))
-    if dialect == "anthropic" and not (native and "anthropic-version" in client):
+    if dialect == "anthropic" and not any(name == b"anthropic-version" for name, _ in lines):
         lines.append((b"anthropic-version", TRANSLATED_VERSION))
     return lines
+
+
+def head_bytes(lines: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return ``lines`` as they go over the wire. Raises ValueError if a value would break out of its line."""
+    head = b"".join(b"%b: %b\r\n" % line for line in lines)
+    count = head.count(b"\n")
+    if head.count(b"\r\n") != count or head.count(b"\r") != count or b"\0" in head:
+        raise ValueError("a header holds CR, LF or NUL")
+    return head

@@ -219,7 +219,11 @@ class Decoder:
             if isinstance(inner, str):
                 inner = [{"text": inner}]
             for thought in inner if isinstance(inner, list) else ():
-                if isinstance(thought, dict) and thought.get("text") and isinstance(thought["text"], str):
+                if (
+                    isinstance(thought, dict)
+                    and thought.get("text")
+                    and isinstance(thought["text"], str)
+                ):
                     self._turn.thinking(thought["text"])
 
     def _take_images(self, images: object) -> None:
@@ -236,12 +240,13 @@ class Decoder:
 
     def _take_call(self, told: Object) -> None:
         call = self._find(told)
-        call.call_id = call.call_id or _text(told.get("id"))
-        match told:
-            case {"extra_content": {"google": {"thought_signature": str(seal)}}} if seal:
-                call.signature = envelope.wrap("gem", seal)
-            case _:
-                pass
+        if call.number is None:
+            call.call_id = call.call_id or _text(told.get("id"))
+            match told:
+                case {"extra_content": {"google": {"thought_signature": str(seal)}}} if seal:
+                    call.signature = envelope.wrap("gem", seal)
+                case _:
+                    pass
         function = told.get("function") or told.get("custom")
         if isinstance(function, dict):
             self._continue(call, function)

@@ -179,7 +179,9 @@ class Encoder:
             return
         self._block += self._block_is_open
         self._block_is_open = False
-        self._field("thinking_blocks", [{"index": self._block, "type": "redacted_thinking", "data": opaque}])
+        self._field(
+            "thinking_blocks", [{"index": self._block, "type": "redacted_thinking", "data": opaque}]
+        )
         self._block += 1
 
     def refusal(self, delta: str) -> None:
@@ -206,14 +208,17 @@ class Encoder:
         if self._reply.legacy_functions:
             self._open_legacy(index, name)
             return
-        kind, field = ("custom", "input") if name in self._reply.custom_tools else ("function", "arguments")
+        kind, field = (
+            ("custom", "input") if name in self._reply.custom_tools else ("function", "arguments")
+        )
         entry = orjson.dumps({"index": index, "id": call_id, "type": kind})[:-1]
         named = b',"%b":{"name":%b,"%b":' % (kind.encode(), orjson.dumps(name), field.encode())
         before = self._delta + b'"tool_calls":[' + entry + named
         after = b"}" + _extra_content(signature) + b"}]" + _END
         self._open(index, _Opening(before + b'""' + after, before, after))
         self._arguments[index] = (
-            b'%b"tool_calls":[{"index":%d,"%b":{"%b":' % (self._delta, index, kind.encode(), field.encode()),
+            b'%b"tool_calls":[{"index":%d,"%b":{"%b":'
+            % (self._delta, index, kind.encode(), field.encode()),
             b"}}]" + _END,
         )
 
@@ -225,7 +230,9 @@ class Encoder:
     def usage(self, usage: Usage) -> None:
         self._meter.reported = usage
 
-    def end(self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None) -> None:
+    def end(
+        self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None
+    ) -> None:
         del stop_sequence  # OpenAI does not tell which one it was
         if self.ended:
             return
@@ -321,7 +328,9 @@ def write_answer(collected: Collected, reply: Reply, usage: Usage) -> Object:
         "object": "chat.completion",
         "created": reply.created,
         "model": reply.model,
-        "choices": [_choice(index, choice, reply) for index, choice in enumerate(collected.choices)],
+        "choices": [
+            _choice(index, choice, reply) for index, choice in enumerate(collected.choices)
+        ],
         "usage": write_usage(usage),
     }
     tier = _TIERS.get((usage.tier or "").lower())
@@ -348,7 +357,9 @@ def _message(choice: Choice, reply: Reply) -> Object:
     refused = "".join(part.text for part in choice.parts if isinstance(part, Refusal))
     if not refused and choice.reason is StopReason.FILTER:
         refused = choice.detail or ""
-    images = [_image(part.mime or "", part.data or "") for part in choice.parts if isinstance(part, Image)]
+    images = [
+        _image(part.mime or "", part.data or "") for part in choice.parts if isinstance(part, Image)
+    ]
     message: Object = {"role": "assistant", "content": choice.text or (None if calls else "")}
     if thought:
         message["reasoning_content"] = thought
@@ -369,7 +380,10 @@ def _call(call: Call, reply: Reply) -> Object:
     written: Object = {"id": call.id or f"call_{reply.mint()}"}
     if call.name in reply.custom_tools:
         return {**written, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
-    written |= {"type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+    written |= {
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments or "{}"},
+    }
     seal = envelope.open_for("gem", call.signature)
     if seal is not None:
         written["extra_content"] = {"google": {"thought_signature": seal}}

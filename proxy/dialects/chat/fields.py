@@ -13,7 +13,13 @@ from proxy.errors import GatewayError, invalid
 
 Object = dict[str, Any]
 
-_TYPES = {str: "a string", bool: "a boolean", list: "an array", dict: "an object", type(None): "null"}
+_TYPES = {
+    str: "a string",
+    bool: "a boolean",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
 _SHOWN = 40
 """Characters of a client's word that an error repeats."""
 
@@ -25,7 +31,9 @@ def path(at: str, key: str) -> str:
 
 def wrong(param: str, value: object, expected: str) -> GatewayError:
     """Return the 400 for a value of a wrong type."""
-    return invalid(param, f"`{param}`: found {_TYPES.get(type(value), 'a number')}, expected {expected}.")
+    return invalid(
+        param, f"`{param}`: found {_TYPES.get(type(value), 'a number')}, expected {expected}."
+    )
 
 
 def unknown_word(param: str, value: str, expected: str) -> GatewayError:
@@ -70,10 +78,8 @@ def positive(holder: Object, key: str, at: str = "") -> int | None:
 
 def number(holder: Object, key: str, at: str = "") -> float | None:
     value = holder.get(key)
-    if value is None:
-        return None
-    if type(value) in {int, float} and math.isfinite(value):
-        return float(value) if type(value) is float else value
+    if value is None or (type(value) in {int, float} and math.isfinite(value)):
+        return value
     raise wrong(path(at, key), value, "a finite number")
 
 

@@ -85,7 +85,9 @@ def _texts(message: Object, at: str) -> list[Text]:
     texts = []
     for part in read_content(message, at):
         if not isinstance(part, Text):
-            raise unsupported(path(at, "content"), f"`{at}.content`: a system message can hold text only.")
+            raise unsupported(
+                path(at, "content"), f"`{at}.content`: a system message can hold text only."
+            )
         texts.append(part)
     _mark(list(texts), read_cache(message, at))
     return texts
@@ -101,7 +103,9 @@ def _result(message: Object, at: str, call_id: str) -> Result:
 
 def _said(message: Object, at: str, position: int, legacy_calls: dict[str, str]) -> list[Part]:
     if message.get("audio") is not None:
-        raise unsupported(path(at, "audio"), f"`{at}.audio`: spoken turns of the assistant are not supported.")
+        raise unsupported(
+            path(at, "audio"), f"`{at}.audio`: spoken turns of the assistant are not supported."
+        )
     parts: list[Part] = [*_thinking(message, at)]
     parts += read_content(message, at)
     refusal = string(message, "refusal", at)
@@ -122,7 +126,12 @@ def _call(call: Object, at: str) -> Call:
     if string(call, "type", at) == "custom":
         custom = needed_object(call, "custom", at)
         at = path(at, "custom")
-        return Call(call_id, needed_string(custom, "name", at), string(custom, "input", at) or "", custom=True)
+        return Call(
+            call_id,
+            needed_string(custom, "name", at),
+            string(custom, "input", at) or "",
+            custom=True,
+        )
     function = needed_object(call, "function", at)
     inside = path(at, "function")
     return Call(

@@ -17,7 +17,6 @@ from proxy.dialects.conversation import (
     File,
     Image,
     Part,
-    Redacted,
     Refusal,
     Result,
     Text,
@@ -37,8 +36,12 @@ _PDF = "application/pdf"
 
 def write_messages(conversation: Conversation, upstream: Upstream, names: Names) -> list[Object]:
     """Return the messages of ``conversation`` in their order; raises GatewayError 400 for content without a form."""
-    writer = _Writer(upstream, names, call_ids_for("openai-chat", conversation, nine=upstream.flags.tool_id_nine))
-    written = [{"role": "system", "content": _joined(conversation.system)}] if conversation.system else []
+    writer = _Writer(
+        upstream, names, call_ids_for("openai-chat", conversation, nine=upstream.flags.tool_id_nine)
+    )
+    written = (
+        [{"role": "system", "content": _joined(conversation.system)}] if conversation.system else []
+    )
     for turn in conversation.turns:
         if turn.role == "user":
             written += writer.user(turn)
@@ -75,7 +78,9 @@ class _Writer:
             for shown in part.content:
                 if not isinstance(shown, Text):
                     kind = "image" if isinstance(shown, Image) else "file"
-                    content.append({"type": "text", "text": f"[{kind} returned by tool call {call_id}]"})
+                    content.append(
+                        {"type": "text", "text": f"[{kind} returned by tool call {call_id}]"}
+                    )
                     content.append(_part(shown))
         content += [_part(part) for part in turn.parts if not isinstance(part, Result)]
         if content:
@@ -94,13 +99,16 @@ class _Writer:
                     thoughts.append(part.text)
                 case Call():
                     calls.append(self._call(part))
-                case Redacted():
-                    pass  # sealed by another provider
                 case Image() | File() | Audio():
-                    raise unsupported(part.path, f"`{part.path}`: the assistant's turns can hold text only.")
-                case Result():
-                    pass  # repaired conversations have results in user turns
-        message: Object = {"role": "assistant", "content": "".join(texts) or (None if calls else "")}
+                    raise unsupported(
+                        part.path, f"`{part.path}`: the assistant's turns can hold text only."
+                    )
+                case _:
+                    pass  # redacted: sealed by another provider; results are in user turns
+        message: Object = {
+            "role": "assistant",
+            "content": "".join(texts) or (None if calls else ""),
+        }
         thought = "".join(thoughts)
         if self._reasoning_field and (thought or calls):
             message["reasoning_content"] = thought
@@ -142,10 +150,13 @@ def _part(part: Part) -> Object:
         case Image():
             return {"type": "image_url", "image_url": _image(part)}
         case Audio():
-            return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.format}}
+            return {
+                "type": "input_audio",
+                "input_audio": {"data": part.data, "format": part.format},
+            }
         case File():
             return _file(part)
-        case Call() | Result() | Redacted():
+        case _:
             raise TypeError(f"a user turn cannot hold a {type(part).__name__}")
 
 

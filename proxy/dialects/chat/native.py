@@ -12,10 +12,15 @@ from proxy.dialects.reply import Upstream
 from proxy.providers import Flags
 
 _USAGE_MEMBER = b'"stream_options":{"include_usage":true}'
-_EXTENSIONS = ("cache_control", "thinking_blocks", "reasoning_details", "reasoning_content", "extra_content")
+_EXTENSIONS = (
+    "cache_control",
+    "thinking_blocks",
+    "reasoning_details",
+    "reasoning_content",
+    "extra_content",
+)
 """Fields of other conventions on messages and their parts, which OpenAI refuses."""
 _EXTENSION_KEYS = tuple(b'"%b"' % name.encode() for name in _EXTENSIONS)
-_CALL_KEYS = (b'"tool_call_id"', b'"tool_calls"')
 
 
 def rewritten(body: bytes, document: dict[str, Any], upstream: Upstream, *, stream: bool) -> bytes:
@@ -64,7 +69,10 @@ def _with_usage_asked(body: bytes, document: dict[str, Any]) -> bytes:
     if "stream_options" not in document:
         document["stream_options"] = {"include_usage": True}
         return with_first_member(body, _USAGE_MEMBER)
-    document["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    document["stream_options"] = {
+        **(options if isinstance(options, dict) else {}),
+        "include_usage": True,
+    }
     return orjson.dumps(document)
 
 
@@ -72,10 +80,12 @@ def _may_need_mending(body: bytes, flags: Flags) -> bool:
     """Tell from the bytes whether a message may hold what the provider would refuse: most bodies hold nothing of the kind."""
     if not flags.developer_role and b"developer" in body:
         return True
-    if flags.official and any(name in body for name in _EXTENSION_KEYS):
-        return True
-    calls = any(key in body for key in _CALL_KEYS)
-    return calls and (flags.reasoning_field or flags.tool_id_nine or flags.official)
+    if flags.official:
+        # A loop, not any(): this runs on every request, and a generator costs more than the search.
+        for key in _EXTENSION_KEYS:
+            if key in body:
+                return True
+    return b'"tool_call' in body and (flags.reasoning_field or flags.tool_id_nine or flags.official)
 
 
 def _mend_messages(document: dict[str, Any], flags: Flags) -> bool:
@@ -111,7 +121,9 @@ def _strip_extensions(messages: list[dict[str, Any]]) -> bool:
         ):
             if isinstance(holder, dict):
                 for name in _EXTENSIONS:
-                    changed |= holder.pop(name, None) is not None
+                    if name in holder:
+                        del holder[name]
+                        changed = True
     return changed
 
 
@@ -121,7 +133,11 @@ def _add_reasoning(messages: list[dict[str, Any]]) -> bool:
     for message in reversed(messages):
         if message.get("role") == "user":
             break
-        if message.get("role") == "assistant" and message.get("tool_calls") and message.get("reasoning_content") is None:
+        if (
+            message.get("role") == "assistant"
+            and message.get("tool_calls")
+            and message.get("reasoning_content") is None
+        ):
             message["reasoning_content"] = ""
             changed = True
     return changed
@@ -131,7 +147,10 @@ def _fit_call_ids(messages: list[dict[str, Any]], *, nine: bool) -> bool:
     changed = False
     for message in messages:
         calls = message.get("tool_calls")
-        holders = [(message, "tool_call_id"), *((call, "id") for call in (calls if isinstance(calls, list) else ()))]
+        holders = [
+            (message, "tool_call_id"),
+            *((call, "id") for call in (calls if isinstance(calls, list) else ())),
+        ]
         for holder, key in holders:
             given = holder.get(key) if isinstance(holder, dict) else None
             if isinstance(given, str) and given:

@@ -55,7 +55,9 @@ def _part(part: Object, at: str) -> Content | None:
     kind = needed_string(part, "type", at)
     read = _READERS.get(kind)
     if read is None:
-        raise unsupported(path(at, "type"), f'`{at}`: parts of the type "{kind[:40]}" are not supported.')
+        raise unsupported(
+            path(at, "type"), f'`{at}`: parts of the type "{kind[:40]}" are not supported.'
+        )
     return read(part, at)
 
 
@@ -71,7 +73,11 @@ def _image(part: Object, at: str) -> Image:
     where = path(at, "image_url")
     held = part.get("image_url")
     # Mistral takes the address itself, too.
-    url = held if isinstance(held, str) else needed_string(needed_object(part, "image_url", at), "url", where)
+    url = (
+        held
+        if isinstance(held, str)
+        else needed_string(needed_object(part, "image_url", at), "url", where)
+    )
     detail = string(held, "detail", where) if isinstance(held, dict) else None
     where = where if isinstance(held, str) else path(where, "url")
     image = Image(detail=detail, cache=read_cache(part, at), path=where)
@@ -100,7 +106,9 @@ def _file(part: Object, at: str) -> File:
     elif data.startswith(("https://", "http://")):
         made.url = data
     else:
-        raise invalid(where, f"`{where}`: expected a data URL such as data:application/pdf;base64,…")
+        raise invalid(
+            where, f"`{where}`: expected a data URL such as data:application/pdf;base64,…"
+        )
     return made
 
 

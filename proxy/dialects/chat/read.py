@@ -128,9 +128,9 @@ def _read_stream(body: Object, conversation: Conversation) -> None:
 def _read_user(body: Object, conversation: Conversation) -> None:
     for name in ("safety_identifier", "user"):
         user = string(body, name)
-        if user:
-            conversation.user = conversation.user or user
-            conversation.given[name] = name
+        if user and conversation.user is None:
+            conversation.user = user
+            conversation.given["user"] = name
 
 
 def _read_format(body: Object, conversation: Conversation) -> None:
@@ -248,6 +248,8 @@ def _refuse_speech(body: Object) -> None:
     if modalities is not None and not isinstance(modalities, list):
         raise wrong("modalities", modalities, "an array")
     if any(modality != "text" for modality in modalities or ()):
-        raise unsupported("modalities", 'This model answers in text only: `modalities` must be ["text"].')
+        raise unsupported(
+            "modalities", 'This model answers in text only: `modalities` must be ["text"].'
+        )
     if body.get("audio") is not None:
         raise unsupported("audio", "This model answers in text only: `audio` is not supported.")

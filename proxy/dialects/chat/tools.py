@@ -85,7 +85,10 @@ def _custom(custom: Object, at: str) -> Tool:
     if string(form, "type", at) == "grammar":
         grammar = needed_object(form, "grammar", at)
         at = path(at, "grammar")
-        made.grammar = (needed_string(grammar, "syntax", at), needed_string(grammar, "definition", at))
+        made.grammar = (
+            needed_string(grammar, "syntax", at),
+            needed_string(grammar, "definition", at),
+        )
     return made
 
 
@@ -107,7 +110,10 @@ def _choice(choice: object) -> ToolChoice:
         at = "tool_choice.allowed_tools"
         allowed = needed_object(choice, "allowed_tools", "tool_choice")
         mode = _mode(allowed.get("mode") or "auto", f"{at}.mode")
-        return ToolChoice(mode, allowed=tuple(_allowed(tool, where) for where, tool in objects(allowed, "tools", at)))
+        return ToolChoice(
+            mode,
+            allowed=tuple(_allowed(tool, where) for where, tool in objects(allowed, "tools", at)),
+        )
     raise unknown_word("tool_choice.type", kind, '"function", "custom" or "allowed_tools"')
 
 

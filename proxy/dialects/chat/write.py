@@ -211,7 +211,9 @@ def _tools(conversation: Conversation, names: Names) -> Object:
 
 
 def _is_allowed(tool: Tool, allowed: tuple[str, ...] | None) -> bool:
-    return allowed is None or tool.name in allowed or flat_name(tool.namespace, tool.name) in allowed
+    return (
+        allowed is None or tool.name in allowed or flat_name(tool.namespace, tool.name) in allowed
+    )
 
 
 def _tool(tool: Tool, name: str) -> Object:

@@ -32,7 +32,8 @@ Framing = Literal["sse", "array"]
 Json = dict[str, Any]
 
 _PREFIXES = ("chatcmpl-", "msg_", "resp_")
-_TYPES = {429: "type.googleapis.com/google.rpc.RetryInfo"}
+_RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+_TOO_MANY = 429
 
 
 class Encoder:
@@ -216,8 +217,8 @@ def error_frame(error: GatewayError, request_id: str) -> bytes:
 def write_error(error: GatewayError, request_id: str) -> Json:  # noqa: ARG001 - as in every dialect
     """Return the body of an error; Google's own tells how long to wait in a detail."""
     details: list[Json] = []
-    if error.retry_after is not None and error.row.status in _TYPES:
-        details.append({"@type": _TYPES[error.row.status], "retryDelay": f"{error.retry_after}s"})
+    if error.retry_after is not None and error.row.status == _TOO_MANY:
+        details.append({"@type": _RETRY_INFO, "retryDelay": f"{error.retry_after}s"})
     return {
         "error": {
             "code": error.row.status,

@@ -82,6 +82,9 @@ _SPELT = (
 _CAMEL = {re.sub("[A-Z]", lambda big: "_" + big[0].lower(), name): name for name in _SPELT}
 
 
+_LARGEST = 2**63 - 1
+
+
 class Fields:
     """The fields of one object, under their camelCase names; ``path`` is where it stands in the body.
 
@@ -133,7 +136,11 @@ class Fields:
             return None
         if type(value) is float and value.is_integer():
             value = int(value)
-        if type(value) is int and (least is None or value >= least):
+        if (
+            type(value) is int
+            and -_LARGEST <= value <= _LARGEST
+            and (least is None or value >= least)
+        ):
             return value
         raise self.wrong(name, "an integer" if least is None else f"an integer from {least} up")
 

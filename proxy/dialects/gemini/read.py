@@ -18,7 +18,7 @@ from proxy.dialects.conversation import (
     is_content,
 )
 from proxy.dialects.gemini.fields import Fields, described
-from proxy.dialects.gemini.read_contents import Contents, read_system
+from proxy.dialects.gemini.read_contents import Contents, read_system, whole_turns
 from proxy.dialects.gemini.schema import from_openapi
 from proxy.errors import GatewayError, Kind
 
@@ -90,7 +90,7 @@ def _read_contents(root: Fields, conversation: Conversation) -> None:
     if "contents" not in root:
         raise root.wrong("contents", "a list of contents")
     contents = Contents()
-    turns = [contents.turn(content) for content in root.objects("contents")]
+    turns = whole_turns([contents.turn(content) for content in root.objects("contents")])
     # Some clients put everything into the system text, with an empty content to satisfy the API.
     if any(is_content(part) for turn in turns for part in turn.parts):
         conversation.turns = turns

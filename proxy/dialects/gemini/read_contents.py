@@ -3,12 +3,16 @@
 A call may come without an id: it then gets one that depends on its name and on how many calls of that
 name came before it, so that the next request finds the same. A result without an id answers the
 oldest open call of its name.
+
+Clients that streamed an answer send it back in the pieces in which it came, so the model's pieces are
+put together again here.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -20,6 +24,7 @@ from proxy.dialects.conversation import (
     File,
     Image,
     Part,
+    Redacted,
     Result,
     Role,
     Text,
@@ -126,9 +131,6 @@ class Contents:
         seal = read_seal(part.string("thoughtSignature") or "")
         blocks = envelope.open_blocks(seal)
         if blocks:
-            # The seals of another provider, with the thinking that they seal: it stands for what the
-            # client kept of the same thinking without a seal.
-            parts[:] = [p for p in parts if not (isinstance(p, Thinking) and not p.signature)]
             parts += blocks
             seal = ""
         arguments = "" if args is None else orjson.dumps(args).decode()
@@ -166,6 +168,61 @@ _READERS: tuple[tuple[str, _Reader], ...] = (
     ("fileData", Contents._file),  # noqa: SLF001
     ("text", Contents._text),  # noqa: SLF001
 )
+
+
+def whole_turns(turns: list[Turn]) -> list[Turn]:
+    """Return ``turns`` with the pieces of one answer of the model as one turn."""
+    out: list[Turn] = []
+    for is_model, run in groupby(turns, key=lambda turn: turn.role == "assistant"):
+        if is_model:
+            parts = [part for turn in run for part in turn.parts]
+            out.append(Turn("assistant", _joined(_sealed_first(parts))))
+        else:
+            out += run
+    return out
+
+
+def _sealed_first(parts: list[Part]) -> list[Part]:
+    """Return ``parts`` with the sealed thinking that came on a call where the model had thought it.
+
+    That is before what it said on the way to the call, in place of the copy without a seal that the
+    client was shown. Providers that seal their thinking refuse it in another place.
+    """
+    out: list[Part] = []
+    since: list[Part] = []
+    for part in parts:
+        since.append(part)
+        if isinstance(part, Call):
+            sealed = [p for p in since if _is_sealed(p)]
+            out += sealed
+            out += [p for p in since if not sealed or not isinstance(p, Thinking | Redacted)]
+            since = []
+    return out + since
+
+
+def _is_sealed(part: Part) -> bool:
+    return isinstance(part, Redacted) or (isinstance(part, Thinking) and part.signature != "")
+
+
+def _joined(parts: list[Part]) -> list[Part]:
+    out: list[Part] = []
+    for kind, run in groupby(parts, key=_kind):
+        if kind is Text:
+            text = "".join(part.text for part in run if isinstance(part, Text))
+            if text.strip(" "):  # one space is what an answer without text is given
+                out.append(Text(text))
+        elif kind is Thinking:
+            out.append(Thinking("".join(p.text for p in run if isinstance(p, Thinking))))
+        else:
+            out += run
+    return out
+
+
+def _kind(part: Part) -> type[Part] | None:
+    """Return the kind of a part that is joined with its like."""
+    if isinstance(part, Text) or (isinstance(part, Thinking) and not part.signature):
+        return type(part)
+    return None
 
 
 def _object(part: Fields, name: str) -> Fields:

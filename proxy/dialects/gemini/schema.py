@@ -117,60 +117,72 @@ def _type_of(value: object) -> str:
 def to_openapi(schema: Mapping[str, Any]) -> Schema:
     """Return ``schema`` for ``responseSchema`` or ``parameters``.
 
-    References are inlined; one that leads back to itself becomes an object of anything.
+    References are inlined; one that leads back to itself becomes an object of anything, and so do all
+    after the first ``MAX_INLINED``.
     """
     definitions: Schema = {}
     for key in ("definitions", "$defs"):
         if isinstance(schema.get(key), dict):
             definitions |= {f"#/{key}/{name}": below for name, below in schema[key].items()}
-    return _openapi(schema, definitions, ())
+    return _Inliner(definitions).convert(schema)
 
 
-def _openapi(schema: Mapping[str, Any], definitions: Schema, inside: tuple[str, ...]) -> Schema:
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        target = definitions.get(reference)
-        if reference in inside or not isinstance(target, dict):
+MAX_INLINED = 1000
+"""A few lines of references to references would otherwise grow into gigabytes."""
+
+
+class _Inliner:
+    def __init__(self, definitions: Schema) -> None:
+        self._definitions = definitions
+        self._inside: list[str] = []
+        self._left = MAX_INLINED
+
+    def convert(self, schema: Mapping[str, Any]) -> Schema:
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            return self._inlined(reference, schema)
+        members = schema.get("allOf")
+        out: Schema = {}
+        for key, value in schema.items():
+            keyword = "anyOf" if key == "oneOf" else key
+            if keyword == "const":
+                out["enum"] = [str(value)]
+                out.setdefault("type", "STRING")
+            elif keyword in _OPENAPI_KEYWORDS:
+                out[keyword] = _below(keyword, value, self.convert)
+        _join_types(out)
+        _drop_null_option(out)
+        if isinstance(out.get("enum"), list):
+            out["enum"] = [str(value) for value in out["enum"] if value is not None]
+        if isinstance(out.get("format"), str) and out["format"] not in _OPENAPI_FORMATS:
+            _describe_format(out)
+        for member in members if isinstance(members, list) else ():
+            if isinstance(member, dict):
+                _merge(out, self.convert(member))
+        return out
+
+    def _inlined(self, reference: str, schema: Mapping[str, Any]) -> Schema:
+        target = self._definitions.get(reference)
+        if reference in self._inside or not isinstance(target, dict) or not self._left:
             return {"type": "OBJECT"}
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
-        return _openapi({**target, **rest}, definitions, (*inside, reference))
-
-    def convert(below: Mapping[str, Any]) -> Schema:
-        return _openapi(below, definitions, inside)
-
-    out: Schema = {}
-    for key, value in _without_all_of(schema).items():
-        keyword = "anyOf" if key == "oneOf" else key
-        if keyword == "const":
-            out["enum"] = [str(value)]
-            out.setdefault("type", "STRING")
-        elif keyword in _OPENAPI_KEYWORDS:
-            out[keyword] = _below(keyword, value, convert)
-    _join_types(out)
-    _drop_null_option(out)
-    if isinstance(out.get("enum"), list):
-        out["enum"] = [str(value) for value in out["enum"] if value is not None]
-    if out.get("format") not in _OPENAPI_FORMATS and isinstance(out.get("format"), str):
-        _describe_format(out)
-    return out
+        self._left -= 1
+        self._inside.append(reference)
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        out = self.convert({**target, **beside})
+        self._inside.pop()
+        return out
 
 
-def _without_all_of(schema: Mapping[str, Any]) -> Schema:
-    """Return ``schema`` with the members of its ``allOf`` as its own."""
-    merged = {key: value for key, value in schema.items() if key != "allOf"}
-    members = schema.get("allOf")
-    for member in members if isinstance(members, list) else ():
-        if not isinstance(member, dict):
-            continue
-        for key, value in _without_all_of(member).items():
-            known = merged.get(key)
-            if isinstance(known, dict) and isinstance(value, dict):
-                merged[key] = {**value, **known}
-            elif isinstance(known, list) and isinstance(value, list) and key == "required":
-                merged[key] = list(dict.fromkeys([*known, *value]))
-            else:
-                merged.setdefault(key, value)
-    return merged
+def _merge(schema: Schema, member: Schema) -> None:
+    """Give ``schema`` what a member of its ``allOf`` asks on top."""
+    for key, value in member.items():
+        known = schema.get(key)
+        if isinstance(known, dict) and isinstance(value, dict):
+            schema[key] = {**value, **known}
+        elif key == "required" and isinstance(known, list) and isinstance(value, list):
+            schema[key] = [*known, *(name for name in value if name not in known)]
+        else:
+            schema.setdefault(key, value)
 
 
 def _join_types(schema: Schema) -> None:

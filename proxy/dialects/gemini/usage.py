@@ -7,7 +7,6 @@ keeps its earlier value. Cached tokens are inside the prompt's, thinking is besi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from proxy.dialects import capabilities
@@ -103,7 +102,7 @@ class Tally:
             return self._before
         usage = read_usage(self._metadata, self._flags)
         if searches:
-            usage = replace(usage, searches=searches)
+            usage = usage._replace(searches=searches)
         return usage if self._before is None else _sum(self._before, usage)
 
     def _clear(self) -> None:

@@ -166,7 +166,11 @@ class Decoder:
             self._fail(refusal.classify_event(document))
             return
         if not isinstance(document, dict) or not isinstance(document.get("content"), list):
-            self._fail(GatewayError(Kind.MALFORMED, evidence="expected a message with a list as its content"))
+            self._fail(
+                GatewayError(
+                    Kind.MALFORMED, evidence="expected a message with a list as its content"
+                )
+            )
             return
         self._message_start({"message": document})
         for block in document["content"]:
@@ -314,7 +318,11 @@ def _inside(usage: Object, holder: str, key: str) -> int:
 
 def _ending(told: Object) -> tuple[StopReason, str | None, str | None]:
     """Return the reason, the stop sequence and the explanation that a message or its last delta gives."""
-    reason, sequence, details = told.get("stop_reason"), told.get("stop_sequence"), told.get("stop_details")
+    reason, sequence, details = (
+        told.get("stop_reason"),
+        told.get("stop_sequence"),
+        told.get("stop_details"),
+    )
     explanation = details.get("explanation") if isinstance(details, dict) else None
     return (
         STOP_REASONS.get(reason, StopReason.STOP) if isinstance(reason, str) else StopReason.STOP,

@@ -18,8 +18,9 @@ import orjson
 from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Call, Image, Part, Redacted, Refusal, Text, Thinking
 from proxy.dialects.envelope import NONE, PREFIX
+from proxy.dialects.messages.seals import Seals
 from proxy.dialects.messages.write_messages import tool_input
-from proxy.dialects.reply import Meter, Reply, Sealed
+from proxy.dialects.reply import Meter, Reply
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError, Kind
 from proxy.usage import Usage
@@ -66,7 +67,7 @@ class Encoder:
         self._fragments: list[str] = []
         self._waiting: list[tuple[str, tuple[Any, ...]]] = []
         self._refusal: list[str] = []
-        self._seals = _Seals(reply)
+        self._seals = Seals(reply)
         self._left = (_NOTHING, _NO_CALL)
 
     # Verbs.
@@ -97,13 +98,15 @@ class Encoder:
 
     def text(self, delta: str) -> None:
         """Runs once a token."""
-        if self._open != _TEXT and not self._turn_to(_TEXT, "text", delta):
+        if not delta or (self._open != _TEXT and not self._turn_to(_TEXT, "text", delta)):
             return
         self._saw(delta)
         self.frames.append(self._head + orjson.dumps(delta) + _DELTA_END)
 
     def thinking(self, delta: str) -> None:
-        if self._open != _THINKING and not self._turn_to(_THINKING, "thinking", delta):
+        if not delta or (
+            self._open != _THINKING and not self._turn_to(_THINKING, "thinking", delta)
+        ):
             return
         self._saw(delta)
         self._seals.thought(delta)
@@ -170,7 +173,9 @@ class Encoder:
     def usage(self, usage: Usage) -> None:
         self._meter.reported = usage
 
-    def end(self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None) -> None:
+    def end(
+        self, reason: StopReason, stop_sequence: str | None = None, detail: str | None = None
+    ) -> None:
         if self.ended:
             return
         if reason is StopReason.BROKEN and not self.committed:
@@ -184,7 +189,9 @@ class Encoder:
             self._stop()
         if self._index < 0:
             self._whole_block({"type": "text", "text": ""})
-        ending = _ending(reason, stop_sequence, detail, "".join(self._refusal), has_calls=self._seals.called_any)
+        ending = _ending(
+            reason, stop_sequence, detail, "".join(self._refusal), has_calls=self._seals.called_any
+        )
         usage = _told_usage(self._meter.usage(self._reply.estimate_input))
         self._emit("message_delta", {"delta": ending, "usage": usage})
         self._emit("message_stop", {})
@@ -207,8 +214,8 @@ class Encoder:
         self._waiting.clear()
 
     def _turn_to(self, kind: int, verb: str, delta: str) -> bool:
-        """Open a block of ``kind`` for ``delta`` if there is one, and tell whether it is open now."""
-        if not delta or not self._may_open(verb, delta):
+        """Open a block of ``kind`` for ``delta``, and tell whether that worked; else ``verb`` waits."""
+        if not self._may_open(verb, delta):
             return False
         self._start(kind)
         return True
@@ -287,47 +294,6 @@ class Encoder:
         self.frames.append(_frame(kind, fields))
 
 
-class _Seals:
-    """What the upstream will want back with the first call: the sealed thinking before it, and the seal on it."""
-
-    __slots__ = ("_call", "_parts", "_remember", "_thoughts", "called_any")
-
-    def __init__(self, reply: Reply) -> None:
-        self.called_any = False
-        self._remember = reply.remember
-        self._thoughts: list[str] = []
-        self._parts: list[Sealed] = []
-        self._call: str | None = None
-
-    def thought(self, delta: str) -> None:
-        if self._remember is not None and not self.called_any:
-            self._thoughts.append(delta)
-
-    def sealed(self, seal: str) -> None:
-        text = "".join(self._thoughts)
-        self._thoughts = []
-        if seal:
-            self.keep(Thinking(text, seal))
-
-    def keep(self, part: Sealed) -> None:
-        if self._remember is not None and not self.called_any:
-            self._parts.append(part)
-
-    def called(self, call_id: str, name: str, signature: str) -> None:
-        if not self.called_any:
-            self._call = call_id
-            if signature:
-                self.keep(Call(call_id, name, "", signature))
-        self.called_any = True
-
-    def remember(self) -> None:
-        """Hand over what was kept, once, when the first call is whole."""
-        if self._remember is not None and self._call is not None and self._parts:
-            self._remember(self._call, tuple(self._parts))
-        self._call = None
-        self._parts = []
-
-
 # Whole answers.
 
 
@@ -336,7 +302,7 @@ def write_answer(collected: Collected, reply: Reply, usage: Usage) -> dict[str, 
     choice = collected.choices[0]
     answer_id = message_id(collected.answer_id, reply)
     content: list[dict[str, Any]] = []
-    seals = _Seals(reply)
+    seals = Seals(reply)
     refused = ""
     for position, part in enumerate(choice.parts):
         following = choice.parts[position + 1] if position + 1 < len(choice.parts) else None
@@ -349,12 +315,18 @@ def write_answer(collected: Collected, reply: Reply, usage: Usage) -> dict[str, 
         "role": "assistant",
         "model": reply.model,
         "content": content or [{"type": "text", "text": ""}],
-        **_ending(choice.reason, choice.stop_sequence, choice.detail, refused, has_calls=bool(choice.calls)),
+        **_ending(
+            choice.reason,
+            choice.stop_sequence,
+            choice.detail,
+            refused,
+            has_calls=bool(choice.calls),
+        ),
         "usage": write_usage(usage),
     }
 
 
-def _block(part: Part, following: Part | None, reply: Reply, seals: _Seals) -> dict[str, Any]:
+def _block(part: Part, following: Part | None, reply: Reply, seals: Seals) -> dict[str, Any]:
     match part:
         case Text() | Refusal():
             return {"type": "text", "text": part.text}
@@ -375,7 +347,12 @@ def _block(part: Part, following: Part | None, reply: Reply, seals: _Seals) -> d
             call_id = part.id or f"toolu_{reply.mint()}"
             seals.called(call_id, part.name, part.signature)
             seals.remember()
-            return {"type": "tool_use", "id": call_id, "name": part.name, "input": tool_input(part.arguments)}
+            return {
+                "type": "tool_use",
+                "id": call_id,
+                "name": part.name,
+                "input": tool_input(part.arguments),
+            }
         case Image():
             return {"type": "text", "text": picture(part.mime or "", part.data or "")}
         case _:
@@ -395,7 +372,12 @@ def picture(mime: str, data: str) -> str:
 
 
 def _ending(
-    reason: StopReason, stop_sequence: str | None, detail: str | None, refused: str, *, has_calls: bool
+    reason: StopReason,
+    stop_sequence: str | None,
+    detail: str | None,
+    refused: str,
+    *,
+    has_calls: bool,
 ) -> dict[str, Any]:
     """Return ``stop_reason`` and what belongs to it; a refusal in words is one whatever the upstream called the end."""
     if refused:
@@ -408,7 +390,11 @@ def _ending(
         "stop_sequence": stop_sequence if reason is StopReason.STOP_SEQUENCE else None,
     }
     if reason is StopReason.FILTER:
-        ending["stop_details"] = {"type": "refusal", "category": None, "explanation": detail or refused or None}
+        ending["stop_details"] = {
+            "type": "refusal",
+            "category": None,
+            "explanation": detail or refused or None,
+        }
     return ending
 
 
@@ -430,7 +416,11 @@ def _told_usage(usage: Usage) -> dict[str, Any]:
     """Return the usage of a stream: what is zero is left out, except the two counts that SDKs rely on."""
     told = write_usage(usage)
     details = told.pop("output_tokens_details")
-    told = {key: value for key, value in told.items() if value or key in ("input_tokens", "output_tokens")}
+    told = {
+        key: value
+        for key, value in told.items()
+        if value or key in ("input_tokens", "output_tokens")
+    }
     return told if not usage.reasoning else {**told, "output_tokens_details": details}
 
 
@@ -480,7 +470,10 @@ _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","inde
 _SHAPES: dict[int, tuple[dict[str, Any], bytes]] = {
     _NOTHING: ({}, b""),
     _TEXT: ({"type": "text", "text": ""}, b'{"type":"text_delta","text":'),
-    _THINKING: ({"type": "thinking", "thinking": "", "signature": ""}, b'{"type":"thinking_delta","thinking":'),
+    _THINKING: (
+        {"type": "thinking", "thinking": "", "signature": ""},
+        b'{"type":"thinking_delta","thinking":',
+    ),
     _CALL: ({}, b'{"type":"input_json_delta","partial_json":'),
 }
 """For each kind of block: how it starts empty, and how its deltas do."""

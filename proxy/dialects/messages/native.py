@@ -64,7 +64,11 @@ def _is_foreign(block: object) -> bool:
 
 def _move_system_behind_user(messages: list[Any], gap: int) -> None:
     """Swap the messages around ``gap``, the place of one that went, if they are a system and a user message."""
-    if 0 < gap < len(messages) and _role(messages[gap - 1]) == "system" and _role(messages[gap]) == "user":
+    if (
+        0 < gap < len(messages)
+        and _role(messages[gap - 1]) == "system"
+        and _role(messages[gap]) == "user"
+    ):
         messages[gap - 1], messages[gap] = messages[gap], messages[gap - 1]
 
 

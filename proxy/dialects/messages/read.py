@@ -81,7 +81,10 @@ def read_request(body: Object) -> Conversation:
         temperature=optional_number(body, "temperature", ""),
         top_p=optional_number(body, "top_p", ""),
         top_k=optional_integer(body, "top_k", "", least=0),
-        stop=[as_string(one, f"stop_sequences[{i}]") for i, one in enumerate(optional_array(body, "stop_sequences", ""))],
+        stop=[
+            as_string(one, f"stop_sequences[{i}]")
+            for i, one in enumerate(optional_array(body, "stop_sequences", ""))
+        ],
         stream=bool(optional_boolean(body, "stream", "")),
         cache=optional_object(body, "cache_control", ""),
     )
@@ -145,7 +148,9 @@ def _read_reasoning(body: Object, conversation: Conversation) -> None:
         return
     conversation.reasoning = Reasoning(
         effort=effort,
-        budget=optional_integer(thinking, "budget_tokens", "thinking", least=1) if kind == "enabled" else None,
+        budget=optional_integer(thinking, "budget_tokens", "thinking", least=1)
+        if kind == "enabled"
+        else None,
         want_text="yes" if shown else "no",
         adaptive=kind == "adaptive",
     )
@@ -167,11 +172,17 @@ def _read_format(body: Object, conversation: Conversation) -> None:
         wanted = as_object(wanted, path)
         as_word(wanted.get("type"), f"{path}.type", ("json_schema",))
         schema = as_object(wanted.get("schema"), f"{path}.schema")
-        conversation.format = Format("schema", name=FORMAT_NAME, schema=schema, strict=is_strict(schema))
+        conversation.format = Format(
+            "schema", name=FORMAT_NAME, schema=schema, strict=is_strict(schema)
+        )
         conversation.given["format"] = path
     if config.get("task_budget") is not None:
         conversation.given["task_budget"] = "output_config.task_budget"
-    if any(key not in ("effort", "format", "task_budget") for key, value in config.items() if value is not None):
+    if any(
+        key not in ("effort", "format", "task_budget")
+        for key, value in config.items()
+        if value is not None
+    ):
         conversation.given["unknown"] = "unknown"
 
 
@@ -196,5 +207,9 @@ def _note_foreign_fields(body: Object, conversation: Conversation) -> None:
     for name in DROPPED:
         if body.get(name) is not None:
             conversation.given[name] = name
-    if any(value is not None for key, value in body.items() if key not in READ and key not in DROPPED and key not in REFUSED):
+    if any(
+        value is not None
+        for key, value in body.items()
+        if key not in READ and key not in DROPPED and key not in REFUSED
+    ):
         conversation.given["unknown"] = "unknown"

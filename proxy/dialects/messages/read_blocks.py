@@ -26,7 +26,9 @@ Content = list[Text | Image | File | Audio]
 """What a user message, a tool result and a document may all hold."""
 
 
-def read_content(value: object, path: str, readers: dict[str, Callable[[Object, str], Content]]) -> Content:
+def read_content(
+    value: object, path: str, readers: dict[str, Callable[[Object, str], Content]]
+) -> Content:
     """Return the parts of ``value``, which is text or an array of blocks that ``readers`` know by their type."""
     if isinstance(value, str):
         return [Text(value)]
@@ -69,7 +71,10 @@ def image(block: Object, path: str) -> Image:
     at = f"{path}.source"
     match as_word(source.get("type"), f"{at}.type", ("base64", "url", "file")):
         case "base64":
-            made.mime, made.data = required_string(source, "media_type", at), required_string(source, "data", at)
+            made.mime, made.data = (
+                required_string(source, "media_type", at),
+                required_string(source, "data", at),
+            )
         case "url":
             made.url = required_string(source, "url", at)
         case _:
@@ -86,7 +91,10 @@ def document(block: Object, path: str) -> Content:
     made = File(name=title, cache=cache_of(block, path), path=path)
     match as_word(source.get("type"), f"{at}.type", ("base64", "text", "url", "file", "content")):
         case "base64":
-            made.mime, made.data = required_string(source, "media_type", at), required_string(source, "data", at)
+            made.mime, made.data = (
+                required_string(source, "media_type", at),
+                required_string(source, "data", at),
+            )
         case "text":
             plain = required_string(source, "data", at).encode("utf-8", "replace")
             made.mime, made.data = "text/plain", base64.b64encode(plain).decode()
@@ -98,7 +106,9 @@ def document(block: Object, path: str) -> Content:
         case _:
             if title:
                 parts.append(Text(title))
-            return parts + read_content(source.get("content"), f"{at}.content", {"text": _one(text), "image": _one(image)})
+            return parts + read_content(
+                source.get("content"), f"{at}.content", {"text": _one(text), "image": _one(image)}
+            )
     return [*parts, made]
 
 
@@ -118,7 +128,9 @@ def tool_reference(block: Object, path: str) -> Content:
 
 def refused(block: Object, path: str) -> Content:
     """Refuse a block that only Anthropic's own API can read."""
-    raise unsupported(path, f"found a block of type {block['type']}, which only an Anthropic upstream can read")
+    raise unsupported(
+        path, f"found a block of type {block['type']}, which only an Anthropic upstream can read"
+    )
 
 
 def _one(read: Callable[[Object, str], Text | Image]) -> Callable[[Object, str], Content]:
@@ -143,7 +155,9 @@ RESULT = {**MEDIA, "tool_reference": tool_reference, "browser_state": refused}
 
 def thinking(block: Object, path: str) -> Thinking:
     """Return the model's thinking with its seal."""
-    return Thinking(required_string(block, "thinking", path), optional_string(block, "signature", path) or "")
+    return Thinking(
+        required_string(block, "thinking", path), optional_string(block, "signature", path) or ""
+    )
 
 
 def redacted(block: Object, path: str) -> Redacted:
@@ -170,8 +184,14 @@ def assistant_part(block: Object, path: str) -> list[Part] | None:
     kind = block.get("type")
     if isinstance(kind, str) and (kind in _SERVER_TOOLS or kind.endswith("_tool_result")):
         told = block.get("content")
-        said = [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
-        texts = [entry["text"] for entry in said if entry.get("type") == "text" and isinstance(entry.get("text"), str)]
+        said = (
+            [entry for entry in told if isinstance(entry, dict)] if isinstance(told, list) else []
+        )
+        texts = [
+            entry["text"]
+            for entry in said
+            if entry.get("type") == "text" and isinstance(entry.get("text"), str)
+        ]
         return [Text(one) for one in texts] or None
     return reader_of(block, path, _ASSISTANT)(block, path)
 

@@ -99,7 +99,10 @@ def _system_texts(content: object, path: str, history: History) -> list[Text]:
     texts = []
     for position, block in enumerate(blocks(content, path)):
         at = f"{path}[{position}]"
-        if as_word(block.get("type"), f"{at}.type", ("text", "tool_addition", "tool_removal")) == "text":
+        if (
+            as_word(block.get("type"), f"{at}.type", ("text", "tool_addition", "tool_removal"))
+            == "text"
+        ):
             texts.append(text(block, at))
         else:
             _change_tools(block, at, history)
@@ -152,7 +155,9 @@ def _result(block: Object, path: str, history: History) -> Result:
     for entry in content if isinstance(content, list) else ():
         if entry["type"] == "tool_reference":
             history.named_tools[entry["tool_name"]] = True
-    if result.is_error and not any(not isinstance(part, Text) or part.text for part in result.content):
+    if result.is_error and not any(
+        not isinstance(part, Text) or part.text for part in result.content
+    ):
         result.content = [Text(_FAILED)]
     return result
 
@@ -176,4 +181,3 @@ def _assistant_parts(message: Object, path: str, history: History) -> list[Part]
 
 
 _TEXT_ONLY = {"text": text}
-

@@ -33,7 +33,9 @@ def read_tools(tools: list[object], history: History, conversation: Conversation
     for definition, path in history.definitions:
         _read_tool(definition, path, conversation)
     named = history.named_tools
-    conversation.tools = [tool for tool in conversation.tools if named.get(tool.name, not tool.deferred)]
+    conversation.tools = [
+        tool for tool in conversation.tools if named.get(tool.name, not tool.deferred)
+    ]
     for tool in conversation.tools:
         tool.deferred = False
 
@@ -79,11 +81,11 @@ def read_tool_choice(choice: Object, conversation: Conversation) -> None:
     kind = as_word(choice.get("type"), "tool_choice.type", tuple(_CHOICES))
     conversation.given["tool_choice"] = "tool_choice"
     if kind == "tool":
-        conversation.tool_choice = ToolChoice("tool", required_string(choice, "name", "tool_choice"))
+        conversation.tool_choice = ToolChoice(
+            "tool", required_string(choice, "name", "tool_choice")
+        )
     else:
         conversation.tool_choice = ToolChoice(_CHOICES[kind])  # type: ignore[arg-type]  # the table's values are modes
     if optional_boolean(choice, "disable_parallel_tool_use", "tool_choice"):
         conversation.parallel = False
         conversation.given["parallel"] = "tool_choice.disable_parallel_tool_use"
-
-

@@ -16,18 +16,38 @@ import orjson
 from proxy.dialects.conversation import Json
 
 MAX_OPTIONAL = 24
-"""Optional properties in all schemas of a request; the API refuses more, since each doubles its grammar."""
+"""Optional properties in all schemas of a request; the API refuses more."""
 MAX_UNIONS = 16
 """Properties with several types in all schemas of a request."""
 
 _KEPT = frozenset(
-    {"type", "enum", "const", "$ref", "required", "description", "title", "default", "additionalProperties"}
+    {
+        "type",
+        "enum",
+        "const",
+        "$ref",
+        "required",
+        "description",
+        "title",
+        "default",
+        "additionalProperties",
+    }
 )
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )
 _NOTES = frozenset(
-    {"$schema", "$id", "$comment", "$anchor", "examples", "deprecated", "readOnly", "writeOnly", "discriminator"}
+    {
+        "$schema",
+        "$id",
+        "$comment",
+        "$anchor",
+        "examples",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "discriminator",
+    }
 )
 """Keywords about the schema, not about what fits it."""
 _SCHEMA_MAPS = ("properties", "$defs", "definitions")
@@ -67,11 +87,21 @@ def is_strict(schema: object) -> bool:
         properties, required = schema.get("properties", {}), schema.get("required", [])
         if schema.get("additionalProperties") is not False:
             return False
-        if not isinstance(properties, dict) or not isinstance(required, list) or not set(properties) <= _strings(required):
+        if (
+            not isinstance(properties, dict)
+            or not isinstance(required, list)
+            or not set(properties) <= _strings(required)
+        ):
             return False
-    inner = [value for key, value in schema.items() if key not in (*_SCHEMA_MAPS, "enum", "const", "default", "examples")]
+    inner = [
+        value
+        for key, value in schema.items()
+        if key not in (*_SCHEMA_MAPS, "enum", "const", "default", "examples")
+    ]
     maps = [schema[key] for key in _SCHEMA_MAPS if isinstance(schema.get(key), dict)]
-    return all(map(is_strict, inner)) and all(is_strict(one) for many in maps for one in many.values())
+    return all(map(is_strict, inner)) and all(
+        is_strict(one) for many in maps for one in many.values()
+    )
 
 
 class _Open(Exception):
@@ -102,7 +132,9 @@ class _Walk:
             elif key == "format" and isinstance(value, str) and value in _FORMATS:
                 out[key] = value
             elif key not in _NOTES:
-                moved.append(f"{key}: {value if isinstance(value, str) else orjson.dumps(value).decode()}")
+                moved.append(
+                    f"{key}: {value if isinstance(value, str) else orjson.dumps(value).decode()}"
+                )
         if "$ref" in node:
             self._refer(node["$ref"])
         if _is_object(node):
@@ -110,7 +142,9 @@ class _Walk:
         if moved:
             constraint = "; ".join(moved) + "."
             told = out.get("description")
-            out["description"] = f"{told}\n{constraint}" if isinstance(told, str) and told else constraint
+            out["description"] = (
+                f"{told}\n{constraint}" if isinstance(told, str) and told else constraint
+            )
         return out
 
     def refuse_recursion(self) -> None:
@@ -202,7 +236,9 @@ def _close(node: Json, out: dict[str, Any]) -> None:
 
 def _is_object(node: Json) -> bool:
     kinds = node.get("type")
-    return kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or "properties" in node
+    return (
+        kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or "properties" in node
+    )
 
 
 def _strings(value: object) -> set[str]:

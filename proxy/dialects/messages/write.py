@@ -33,7 +33,9 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
     row = capabilities.claude(upstream.model)
     max_tokens = min(conversation.max_tokens or row.default_output, row.max_output)
     stream = conversation.stream or max_tokens > LONGEST_UNSTREAMED
-    names = Names.of("anthropic", (flat_name(tool.namespace, tool.name) for tool in conversation.tools))
+    names = Names.of(
+        "anthropic", (flat_name(tool.namespace, tool.name) for tool in conversation.tools)
+    )
     thinking = write_thinking(conversation, row, max_tokens)
     tools = write_tools(conversation, row, names, thinks_by_budget=thinking.by_budget)
     output_format = write_format(conversation, row, tools, thinks_by_budget=thinking.by_budget)
@@ -60,7 +62,9 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
         body["thinking"] = thinking.thinking
     output_config = {"effort": thinking.effort, "format": output_format}
     if any(output_config.values()):
-        body["output_config"] = {key: value for key, value in output_config.items() if value is not None}
+        body["output_config"] = {
+            key: value for key, value in output_config.items() if value is not None
+        }
     _write_sampling(conversation, row, thinking, body)
     _write_rest(conversation, body)
     _limit_breakpoints(body)
@@ -76,10 +80,16 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
 
 
 def _weakened(conversation: Conversation, tools: Tools) -> frozenset[str]:
-    return frozenset({conversation.given.get("tool_choice", "tool_choice")}) if tools.weakened else frozenset()
+    return (
+        frozenset({conversation.given.get("tool_choice", "tool_choice")})
+        if tools.weakened
+        else frozenset()
+    )
 
 
-def _write_sampling(conversation: Conversation, row: Claude, thinking: Thinking, body: dict[str, Any]) -> None:
+def _write_sampling(
+    conversation: Conversation, row: Claude, thinking: Thinking, body: dict[str, Any]
+) -> None:
     """Write temperature and its kin where the model takes them, which none does while it thinks."""
     if not row.sampling or thinking.active:
         return
@@ -108,7 +118,9 @@ def _write_rest(conversation: Conversation, body: dict[str, Any]) -> None:
         conversation.carry("service_tier")
     if conversation.cache is not None:
         body["cache_control"] = dict(conversation.cache)
-    conversation.carry("max_tokens", "stream", "include_usage", "stop", "user", "safety_identifier", "cache")
+    conversation.carry(
+        "max_tokens", "stream", "include_usage", "stop", "user", "safety_identifier", "cache"
+    )
 
 
 def _user_id(user: str) -> str:

@@ -42,7 +42,12 @@ def write_system(texts: Sequence[Text]) -> list[Block]:
 
 
 def write_messages(
-    turns: Sequence[Turn], names: Names, call_ids: Mapping[str, str], *, mid_system: bool, prefill: bool
+    turns: Sequence[Turn],
+    names: Names,
+    call_ids: Mapping[str, str],
+    *,
+    mid_system: bool,
+    prefill: bool,
 ) -> list[Block]:
     """Return ``turns`` as messages.
 
@@ -51,7 +56,9 @@ def write_messages(
     """
     own = [turn for turn in map(_without_foreign_thinking, turns) if turn.parts]
     placed = _system_placed(own) if mid_system else merged(list(map(_spoken, own)))
-    messages = [{"role": turn.role, "content": _content(turn, names, call_ids)} for turn in anchored(placed)]
+    messages = [
+        {"role": turn.role, "content": _content(turn, names, call_ids)} for turn in anchored(placed)
+    ]
     if messages[-1]["role"] == "assistant":
         _close_for_user(messages, prefill=prefill)
     return messages
@@ -73,7 +80,11 @@ def own_thinking(part: Thinking | Redacted) -> list[Block]:
 
 
 def _without_foreign_thinking(turn: Turn) -> Turn:
-    kept = [part for part in turn.parts if not isinstance(part, Thinking | Redacted) or own_thinking(part)]
+    kept = [
+        part
+        for part in turn.parts
+        if not isinstance(part, Thinking | Redacted) or own_thinking(part)
+    ]
     return turn if len(kept) == len(turn.parts) else Turn(turn.role, kept, turn.effort)
 
 
@@ -105,7 +116,12 @@ def _spoken(turn: Turn) -> Turn:
         return turn
     return Turn(
         "user",
-        [Text(f"<system>\n{part.text}\n</system>", part.cache) if isinstance(part, Text) else part for part in turn.parts],
+        [
+            Text(f"<system>\n{part.text}\n</system>", part.cache)
+            if isinstance(part, Text)
+            else part
+            for part in turn.parts
+        ],
     )
 
 
@@ -146,7 +162,10 @@ def _content(turn: Turn, names: Names, call_ids: Mapping[str, str]) -> list[Bloc
                 said.append(_text(part.text, part.cache))
             case Image() | File() | Audio():
                 if turn.role == "assistant":
-                    raise unsupported(part.path, "found media that the assistant sent; an Anthropic model takes it from users only")
+                    raise unsupported(
+                        part.path,
+                        "found media that the assistant sent; an Anthropic model takes it from users only",
+                    )
                 said.append(_media(part))
             case _:
                 assert_never(part)
@@ -190,7 +209,10 @@ def _result(result: Result, call_ids: Mapping[str, str]) -> Block:
         case [Text(text=text, cache=None)] if not result.in_parts:
             block["content"] = text
         case _:
-            block["content"] = [_text(part.text, part.cache) if isinstance(part, Text) else _media(part) for part in content]
+            block["content"] = [
+                _text(part.text, part.cache) if isinstance(part, Text) else _media(part)
+                for part in content
+            ]
     if result.is_error:
         block["is_error"] = True
     return _cached(block, result.cache)
@@ -209,7 +231,10 @@ def _media(part: Image | File | Audio) -> Block:
                 block["title"] = part.name
             return _cached(block, part.cache)
         case Audio():
-            raise unsupported(part.path, "found audio, which Anthropic models do not take; expected text, an image or a document")
+            raise unsupported(
+                part.path,
+                "found audio, which Anthropic models do not take; expected text, an image or a document",
+            )
         case _:
             assert_never(part)
 
@@ -220,7 +245,9 @@ def _image_source(image: Image) -> Block:
         # A common misnomer.
         mime = "image/jpeg" if mime == "image/jpg" else mime
         if mime not in _IMAGE_TYPES:
-            raise unsupported(image.path, f"found an image of type {mime[:64]!r}, expected JPEG, PNG, GIF or WebP")
+            raise unsupported(
+                image.path, f"found an image of type {mime[:64]!r}, expected JPEG, PNG, GIF or WebP"
+            )
         return {"type": "base64", "media_type": mime, "data": image.data}
     return _remote_source(image)
 
@@ -232,7 +259,9 @@ def _document_source(file: File) -> Block:
     if mime == "application/pdf":
         return {"type": "base64", "media_type": mime, "data": file.data}
     if mime != "text/plain":
-        raise unsupported(file.path, f"found a file of type {mime[:64]!r}, expected a PDF or plain text")
+        raise unsupported(
+            file.path, f"found a file of type {mime[:64]!r}, expected a PDF or plain text"
+        )
     try:
         plain = base64.b64decode(file.data, validate=True).decode()
     except (binascii.Error, ValueError):
@@ -245,7 +274,10 @@ def _remote_source(part: Image | File) -> Block:
         return {"type": "url", "url": part.url}
     if part.file_id is not None and part.file_id.startswith(_FILE_ID):
         return {"type": "file", "file_id": part.file_id}
-    raise unsupported(part.path, "found an address or file that Anthropic cannot read, expected an https URL or a file of its own")
+    raise unsupported(
+        part.path,
+        "found an address or file that Anthropic cannot read, expected an https URL or a file of its own",
+    )
 
 
 def _mime(mime: str | None) -> str:

@@ -45,9 +45,16 @@ def write_thinking(conversation: Conversation, row: Claude, max_tokens: int) -> 
         return _off(row)
     if row.adaptive:
         display = "omitted" if reasoning.want_text == "no" else "summarized"
-        return Thinking({"type": "adaptive", "display": display}, None if effort is None else snap(effort, row.efforts))
+        return Thinking(
+            {"type": "adaptive", "display": display},
+            None if effort is None else snap(effort, row.efforts),
+        )
     budget = min(_budget(reasoning, effort), max_tokens - 1)
-    if "enabled" not in row.thinking or budget < MIN_BUDGET or _call_without_thinking(conversation.turns):
+    if (
+        "enabled" not in row.thinking
+        or budget < MIN_BUDGET
+        or _call_without_thinking(conversation.turns)
+    ):
         conversation.lose("reasoning")
         return Thinking()
     return Thinking({"type": "enabled", "budget_tokens": budget})
@@ -79,4 +86,6 @@ def _call_without_thinking(turns: list[Turn]) -> bool:
     spoken = [turn for turn in turns if turn.role != "system"]
     if len(spoken) < 2 or not any(isinstance(part, Result) for part in spoken[-1].parts):
         return False
-    return not any(own_thinking(part) for part in spoken[-2].parts if isinstance(part, ThinkingPart | Redacted))
+    return not any(
+        own_thinking(part) for part in spoken[-2].parts if isinstance(part, ThinkingPart | Redacted)
+    )

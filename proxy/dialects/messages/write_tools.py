@@ -18,7 +18,11 @@ ONE_OBJECT = "Respond only with one valid JSON object."
 ONE_VALUE = "Respond only with one JSON value matching this JSON Schema:\n"
 MAX_STRICT_TOOLS = 20
 _NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
-_FREE_TEXT: dict[str, Any] = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+_FREE_TEXT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+}
 
 
 @dataclass(slots=True)
@@ -38,7 +42,9 @@ class Tools:
     unions: int = 0
 
 
-def write_tools(conversation: Conversation, row: Claude, names: Names, *, thinks_by_budget: bool) -> Tools:
+def write_tools(
+    conversation: Conversation, row: Claude, names: Names, *, thinks_by_budget: bool
+) -> Tools:
     """Return the tools and the choice; a forced tool that the model refuses becomes the only one on offer."""
     made = Tools()
     choice = conversation.tool_choice
@@ -46,7 +52,9 @@ def write_tools(conversation: Conversation, row: Claude, names: Names, *, thinks
     for tool in conversation.tools:
         if _is_offered(flat_name(tool.namespace, tool.name), choice, forcing=forcing):
             made.tools.append(_tool(tool, row, names, made))
-    if conversation.web_search is not None and not (choice is not None and choice.mode == "tool" and not forcing):
+    if conversation.web_search is not None and not (
+        choice is not None and choice.mode == "tool" and not forcing
+    ):
         made.tools.append(_web_search(conversation.web_search))
         conversation.carry("web_search")
     conversation.carry("parallel")
@@ -79,12 +87,19 @@ def write_format(
         compiled = closed(wanted.schema)
         if compiled is not None and compiled.fits(tools.optional, tools.unions):
             return {"type": "json_schema", "schema": compiled.schema}
-    if row.forced_tool and not thinks_by_budget and not tools.tools and wanted.schema.get("type") == "object":
+    if (
+        row.forced_tool
+        and not thinks_by_budget
+        and not tools.tools
+        and wanted.schema.get("type") == "object"
+    ):
         tools.json_tool = JSON_TOOL
         tools.tools.append(_json_tool(wanted))
         tools.choice = {"type": "tool", "name": JSON_TOOL, "disable_parallel_tool_use": True}
         return None
-    tools.instructions.append({"type": "text", "text": ONE_VALUE + orjson.dumps(wanted.schema).decode()})
+    tools.instructions.append(
+        {"type": "text", "text": ONE_VALUE + orjson.dumps(wanted.schema).decode()}
+    )
     return None
 
 
@@ -138,7 +153,11 @@ def _input_schema(tool: Tool) -> dict[str, Any]:
 def _make_strict(block: dict[str, Any], made: Tools) -> None:
     """Make a tool strict if its schema can be compiled and the request's limits allow another one; else it stays plain."""
     compiled = closed(block["input_schema"])
-    if compiled is None or made.strict >= MAX_STRICT_TOOLS or not compiled.fits(made.optional, made.unions):
+    if (
+        compiled is None
+        or made.strict >= MAX_STRICT_TOOLS
+        or not compiled.fits(made.optional, made.unions)
+    ):
         return
     made.strict += 1
     made.optional += compiled.optional

@@ -7,7 +7,6 @@ whatever an item said by its deltas counts, and where it said nothing by them it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import orjson
@@ -392,8 +391,7 @@ def response_usage(response: dict[str, Any], flags: Flags, *, searches: int = 0)
         return None
     told = _object(_object(response.get("tool_usage")).get("web_search")).get("num_requests")
     tier = response.get("service_tier")
-    return replace(
-        read_usage(response["usage"], flags),
+    return read_usage(response["usage"], flags)._replace(
         searches=searches if told is None else count(told),
         tier=tier if isinstance(tier, str) else None,
     )

@@ -136,14 +136,13 @@ class Encoder:
     def signature(self, opaque: str) -> None:
         if self._muted:
             return
-        if self._kind == "reasoning":
-            self._close_reasoning(opaque)
-        else:
-            self._add_sealed(Thinking("", opaque))
+        self._remember(self._seal(opaque))
 
     def redacted(self, opaque: str) -> None:
         if not self._muted:
-            self._add_sealed(Redacted(opaque))
+            part = Redacted(opaque)
+            self._add_sealed(part)
+            self._remember(part)
 
     def image(self, mime: str, data: str) -> None:
         if self._muted:
@@ -168,8 +167,8 @@ class Encoder:
     def tool_call(self, index: int, call_id: str, name: str, signature: str = "") -> None:
         if self._muted:
             return
+        custom = name in self._reply.custom_tools
         namespace, name = self._reply.namespaces.get(name, (None, name))
-        custom = (name if namespace is None else f"{namespace}__{name}") in self._reply.custom_tools
         spaced = {} if namespace is None else {"namespace": namespace}
         called = {"call_id": call_id or f"call_{self._reply.mint()}", "name": name, **spaced}
         item: dict[str, Any]
@@ -299,7 +298,15 @@ class Encoder:
         self._emit("response.reasoning_summary_part.added", {**summary, "part": summary_of("")})
         self._prepare("response.reasoning_summary_text.delta", summary)
 
-    def _close_reasoning(self, opaque: str) -> None:
+    def _seal(self, opaque: str) -> Thinking:
+        """Put a seal on the open reasoning, or on an item of its own; return what was sealed."""
+        if self._kind == "reasoning":
+            return self._close_reasoning(opaque)
+        thinking = Thinking("", opaque)
+        self._add_sealed(thinking)
+        return thinking
+
+    def _close_reasoning(self, opaque: str) -> Thinking:
         text = self._said()
         summary = {
             "item_id": self._item["id"],
@@ -309,14 +316,13 @@ class Encoder:
         self._emit("response.reasoning_summary_text.done", {**summary, "text": text})
         self._emit("response.reasoning_summary_part.done", {**summary, "part": summary_of(text)})
         thinking = Thinking(text, opaque)
-        self._remember(thinking)
         self._finish_item({**self._item, "summary": [summary_of(text)], **sealed(thinking)})
+        return thinking
 
     def _add_sealed(self, part: Thinking | Redacted) -> None:
         """Add a reasoning item that says nothing and holds a seal."""
         self._close()
         self._announce({"id": self._new_id("rs_"), "type": "reasoning", "summary": []})
-        self._remember(part)
         self._finish_item({**self._item, **sealed(part)})
 
     # Tool calls.
@@ -324,10 +330,8 @@ class Encoder:
     def _open_call(self, call: _Call) -> None:
         """Open a call. A seal on it, for which calls have no field here, goes with the reasoning in front of it."""
         if call.signature:
-            if self._kind == "reasoning":
-                self._close_reasoning(call.signature)
-            else:
-                self._add_sealed(Thinking("", call.signature))
+            self._seal(call.signature)
+            self._remember(Call(call.item["call_id"], call.item["name"], "", call.signature))
         self._close()
         self._call, self._call_index = call, call.index
         call.item["id"] = self._new_id("ctc_" if call.custom else "fc_")
@@ -422,8 +426,8 @@ class Encoder:
         self._item = {}
         self._kind = ""
 
-    def _remember(self, part: Thinking | Redacted) -> None:
-        if self._seals is not None and (isinstance(part, Redacted) or part.signature):
+    def _remember(self, part: Sealed) -> None:
+        if self._seals is not None:
             self._seals.append(part)
 
     def _new_id(self, prefix: str) -> str:

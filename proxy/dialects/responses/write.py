@@ -244,7 +244,7 @@ class _Items:
                     content.append({"type": "refusal", "refusal": part.text})
                 case Image() | File() | Audio():
                     raise unsupported(part.path, "An assistant's message can only hold text here.")
-                case Result():  # never in an assistant's turn
+                case _:  # a result is never an assistant's
                     continue
             reasoning = []
         self._say("assistant", content)

@@ -1,0 +1,194 @@
+"""What a client must hear of a recording, and where what it heard differs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.corpus import passed
+from tests.corpus.reading import (
+    CONTEXT,
+    INVALID,
+    LARGE,
+    MALFORMED,
+    TRUNCATED,
+    Refusal,
+    Told,
+    Tokens,
+    arguments_of,
+    read,
+    refusal_inside,
+    refusal_of,
+)
+from tests.corpus.recordings import Recording
+from tests.corpus.surfaces import Failed, Heard, Surface
+from tests.integration.wire import Answered
+
+REASONS = Path(__file__).with_name("reasons.toml")
+
+_FINISH = {
+    "chat": {"stop_sequence": "stop", "pause": "length", "broken": "stop"},
+    "messages": {
+        "stop": "end_turn",
+        "length": "max_tokens",
+        "tool_calls": "tool_use",
+        "content_filter": "refusal",
+        "pause": "max_tokens",
+        "broken": "end_turn",
+    },
+}
+
+
+@dataclass(slots=True)
+class Row:
+    """What became of the recordings of one provider on one surface."""
+
+    tried: int = 0
+    equal: int = 0
+    excused: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why some recordings may differ in some ``fields``: the one with this ``id``, or all that have this ``feature``."""
+
+    fields: frozenset[str]
+    why: str
+    id: str | None = None
+    feature: str | None = None
+    surface: str | None = None
+
+    def covers(self, recording: Recording, surface: str) -> bool:
+        if self.surface not in (None, surface):
+            return False
+        return recording.id == self.id or self.feature in recording.features
+
+
+@cache
+def reasons() -> tuple[Reason, ...]:
+    """Return the written reasons."""
+    raw = tomllib.loads(REASONS.read_text("utf-8")).get("reason", [])
+    return tuple(Reason(**{**entry, "fields": frozenset(entry["fields"])}) for entry in raw)
+
+
+def excuses(recording: Recording, surface: str, fields: set[str]) -> set[Reason] | None:
+    """Return the reasons that cover all differing ``fields``, or None if there is a field that none covers."""
+    used = {reason for reason in reasons() if reason.covers(recording, surface) and reason.fields & fields}
+    return used if fields <= {name for reason in used for name in reason.fields} else None
+
+
+def told_of(recording: Recording, *, reasoning_outside: bool) -> Told:
+    """Return what the recording says."""
+    if recording.status != 200:
+        return Told(error={"status": recording.status})
+    assert recording.wire is not None
+    return read(recording.wire, recording.body, stream=recording.stream, reasoning_outside=reasoning_outside)
+
+
+def refusal_for(recording: Recording, told: Told) -> Refusal | None:
+    """Return how a client is told of the failure that the recording is, or None if it is none."""
+    if recording.status != 200:
+        return refusal_of(recording.status, recording.body)
+    if told.error is not None:
+        return refusal_inside(told.error)
+    if told.cut:
+        return TRUNCATED
+    if told.finish == "broken" and not (told.text or told.reasoning or told.calls):
+        return MALFORMED
+    return None
+
+
+def passed_differences(
+    recording: Recording, surface: Surface, refusal: Refusal | None, answered: Answered, *, include_usage: bool
+) -> dict[str, str]:
+    """Return what is wrong with an answer that passes on a recording in the surface's own dialect, by field."""
+    if recording.stream and answered.status == 200:
+        frames = (
+            passed.chat(recording.body, include_usage=include_usage)
+            if surface.name == "chat"
+            else passed.messages(recording.body)
+        )
+        found = passed.difference(answered.body, frames)
+        return {"bytes": found} if found else {}
+    if refusal is None:
+        if answered.status != 200:
+            return {"status": f"{answered.status} {answered.body[:300]!r}, expected 200"}
+        return {} if answered.body == recording.body else {"bytes": f"found {answered.body[:300]!r}"}
+    if answered.status != refusal.status:
+        return {"status": f"{answered.status}, expected {refusal}"}
+    if recording.status != 200 and refusal in (INVALID, CONTEXT, LARGE) and recording.body.lstrip()[:1] == b"{":
+        # The provider's words about the client's own request, in the client's own dialect.
+        return {} if answered.body == recording.body else {"bytes": f"found {answered.body[:300]!r}"}
+    error = json.loads(answered.body)["error"]
+    right = error.get("code") == refusal.code if surface.name == "chat" else error["type"] == refusal.kind
+    return {} if right or refusal.code is None else {"error": f"{error}, expected {refusal}"}
+
+
+def translated_differences(
+    surface: Surface, told: Told, refusal: Refusal | None, heard: Heard
+) -> dict[str, str]:
+    """Return in which fields what an SDK heard of a translated answer differs from what the recording says."""
+    if isinstance(heard, Failed):
+        if refusal is None:
+            return {"status": f"{heard}, expected an answer"}
+        if heard.status not in (200, refusal.status):
+            return {"status": f"{heard}, expected {refusal}"}
+        right = heard.code == refusal.code if surface.name == "chat" else heard.kind == refusal.kind
+        return {} if right or (refusal.code is None and surface.name == "chat") else {"error": f"{heard}, expected {refusal}"}
+    if refusal is not None:
+        return {"status": f"an answer, expected {refusal}"}
+    wanted = _wanted(surface.name, told)
+    if wanted.tokens is None:
+        heard.tokens = None
+    return {
+        name: f"{_short(getattr(heard, name))}, expected {_short(getattr(wanted, name))}"
+        for name in ("text", "reasoning", "refusal", "calls", "finish", "tokens", "cut")
+        if _comparable(name, getattr(heard, name)) != _comparable(name, getattr(wanted, name))
+    }
+
+
+def _wanted(surface: str, told: Told) -> Told:
+    finish = _FINISH[surface].get(told.finish, told.finish)
+    wanted = Told(text=told.text, reasoning=told.reasoning, calls=told.calls, finish=finish, tokens=_bounded(told.tokens))
+    if surface == "chat":
+        wanted.refusal = told.refusal
+    elif told.refusal:
+        # Anthropic's dialect says a refusal as text, and why it stopped.
+        wanted.text, wanted.finish = told.text + told.refusal, "refusal"
+    return wanted
+
+
+def _bounded(tokens: Tokens | None) -> Tokens | None:
+    """Return counts of which no share is larger than its whole, as some providers tell them."""
+    if tokens is None:
+        return None
+    return Tokens(
+        tokens.prompt,
+        min(tokens.cached, tokens.prompt),
+        tokens.written,
+        tokens.completion,
+        min(tokens.reasoning, tokens.completion),
+    )
+
+
+def _comparable(name: str, value: Any) -> Any:
+    if name != "calls":
+        return value
+    out = []
+    for called, written in value:
+        arguments = arguments_of(written)
+        # What is no JSON object travels through Anthropic's dialect inside one.
+        if isinstance(arguments, dict) and arguments.keys() == {"_raw_arguments"}:
+            arguments = arguments_of(arguments["_raw_arguments"])
+        out.append((called, arguments))
+    return out
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) < 240 else f"{shown[:120]} … {shown[-110:]}"

@@ -1,0 +1,187 @@
+"""The two client surfaces: how each is asked, and what its official SDK makes of the gateway's bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+
+from proxy.providers import Dialect
+from tests.corpus.reading import Told, Tokens
+from tests.integration.wire import Answered
+
+
+class Played(httpx2.AsyncBaseTransport):
+    """Gives an SDK the bytes that the gateway has answered."""
+
+    def __init__(self) -> None:
+        self.answered: Answered | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert self.answered is not None
+        headers = {k: v for k, v in self.answered.headers.items() if k not in ("transfer-encoding", "content-length")}
+        return httpx2.Response(self.answered.status, headers=headers, content=self.answered.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What an SDK raised: the HTTP status (200 inside a stream), OpenAI's code or None, and the type."""
+
+    status: int
+    code: str | None
+    kind: str | None
+
+
+Heard = Told | Failed
+
+
+class Sdks:
+    """Both SDKs, on a transport that plays answers."""
+
+    def __init__(self) -> None:
+        self._played = Played()
+        self._http = httpx2.AsyncClient(transport=self._played, trust_env=False)
+        base = {"api_key": "k", "http_client": self._http, "max_retries": 0}
+        self._openai = openai.AsyncOpenAI(base_url="http://gateway/v1", **base)  # type: ignore[arg-type]
+        self._anthropic = anthropic.AsyncAnthropic(base_url="http://gateway", **base)  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def chat(self, answered: Answered, *, stream: bool) -> Heard:
+        """Return what the OpenAI SDK hears."""
+        self._played.answered = answered
+        create = self._openai.chat.completions.create
+        asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+        try:
+            if not stream:
+                return _chat_document(await create(**asked))
+            chunks = [chunk async for chunk in await create(**asked, stream=True)]
+        except openai.APIStatusError as error:
+            return Failed(error.status_code, error.code, error.type)
+        except openai.APIError as error:
+            return Failed(200, error.code, error.type)
+        return _chat_stream(chunks)
+
+    async def messages(self, answered: Answered, *, stream: bool) -> Heard:
+        """Return what the Anthropic SDK hears."""
+        self._played.answered = answered
+        asked: Any = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+        written: dict[int, str] = {}
+        try:
+            if not stream:
+                return _message(await self._anthropic.messages.create(**asked), written)
+            async with self._anthropic.messages.stream(**asked) as events:
+                async for event in events:
+                    if event.type == "content_block_delta" and event.delta.type == "input_json_delta":
+                        written[event.index] = written.get(event.index, "") + event.delta.partial_json
+                return _message(await events.get_final_message(), written)
+        except anthropic.APIStatusError as error:
+            body: Any = error.body
+            told = body.get("error") if isinstance(body, dict) else None
+            kind = told.get("type") if isinstance(told, dict) else None
+            return Failed(error.status_code, None, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """``native`` is the upstream dialect whose answers it passes on."""
+
+    name: str
+    native: Dialect
+    path: str
+    hear: Callable[..., Awaitable[Heard]]
+
+    def body(self, model: str, *, stream: bool, include_usage: bool) -> dict[str, Any]:
+        """Return a small request."""
+        body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+        if self.name == "messages":
+            body["max_tokens"] = 4096
+        if stream:
+            body["stream"] = True
+            if self.name == "chat" and include_usage:
+                body["stream_options"] = {"include_usage": True}
+        return body
+
+
+SURFACES = {
+    "chat": Surface("chat", "openai-chat", "/v1/chat/completions", Sdks.chat),
+    "messages": Surface("messages", "anthropic", "/v1/messages", Sdks.messages),
+}
+
+
+def _chat_document(completion: Any) -> Told:
+    choice = completion.choices[0]
+    told = Told(text=choice.message.content or "", finish=choice.finish_reason, refusal=choice.message.refusal or "")
+    told.reasoning = (choice.message.model_extra or {}).get("reasoning_content") or ""
+    told.calls = [_called(call) for call in choice.message.tool_calls or []]
+    told.tokens = _chat_tokens(completion.usage)
+    return told
+
+
+def _chat_stream(chunks: list[Any]) -> Told:
+    told = Told(cut=True)
+    calls: dict[int, list[str]] = {}
+    for chunk in chunks:
+        told.tokens = _chat_tokens(chunk.usage) or told.tokens
+        for choice in chunk.choices:
+            if choice.index:
+                continue
+            told.text += choice.delta.content or ""
+            told.refusal += choice.delta.refusal or ""
+            told.reasoning += (choice.delta.model_extra or {}).get("reasoning_content") or ""
+            for call in choice.delta.tool_calls or []:
+                known = calls.setdefault(call.index, ["", ""])
+                known[0] += call.function.name or ""
+                known[1] += call.function.arguments or ""
+            if choice.finish_reason:
+                told.finish, told.cut = choice.finish_reason, False
+    told.calls = [(name, arguments) for name, arguments in calls.values()]
+    return told
+
+
+def _called(call: Any) -> tuple[str, str]:
+    if call.type == "custom":
+        return call.custom.name, call.custom.input
+    return call.function.name, call.function.arguments
+
+
+def _chat_tokens(usage: Any) -> Tokens | None:
+    if usage is None:
+        return None
+    return Tokens(
+        prompt=usage.prompt_tokens,
+        cached=usage.prompt_tokens_details.cached_tokens,
+        written=usage.prompt_tokens_details.cache_write_tokens or 0,
+        completion=usage.completion_tokens,
+        reasoning=usage.completion_tokens_details.reasoning_tokens,
+    )
+
+
+def _message(message: Any, written: dict[int, str]) -> Told:
+    """``written`` holds the arguments as they were streamed, by the index of their block."""
+    told = Told(finish=message.stop_reason)
+    for index, block in enumerate(message.content):
+        match block.type:
+            case "text":
+                told.text += block.text
+            case "thinking":
+                told.reasoning += block.thinking
+            case "tool_use":
+                told.calls.append((block.name, written.get(index) or json.dumps(block.input)))
+    usage = message.usage
+    cached, made = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    details = usage.output_tokens_details
+    told.tokens = Tokens(
+        prompt=usage.input_tokens + cached + made,
+        cached=cached,
+        written=made,
+        completion=usage.output_tokens,
+        reasoning=(details.thinking_tokens or 0) if details is not None else 0,
+    )
+    return told

@@ -1,0 +1,189 @@
+"""Every recorded answer through the running gateway, to both surfaces, whole and cut at random places."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from proxy.providers import ALIASES, BUILTIN, Flags
+from tests.corpus.comparison import (
+    Reason,
+    Row,
+    excuses,
+    passed_differences,
+    reasons,
+    refusal_for,
+    told_of,
+    translated_differences,
+)
+from tests.corpus.reading import Refusal, Told
+from tests.corpus.recordings import Recording, absent, load, model_calls
+from tests.corpus.surfaces import SURFACES, Sdks, Surface
+from tests.corpus.upstream import Player
+from tests.integration.gateway import Gateway, config_text, gateway, upstream
+from tests.integration.wire import Answered
+
+pytestmark = [
+    pytest.mark.skipif(absent() is not None, reason=str(absent())),
+    pytest.mark.timeout(240),
+]
+
+CUTS = int(os.environ.get("SPLICE_CORPUS_CUTS", "1"))
+"""How often each answer is also sent cut."""
+SEED = int(os.environ.get("SPLICE_CORPUS_SEED", random.SystemRandom().randrange(1 << 32)))
+
+_ROWS: dict[str, Row] = {}
+_USED: set[Reason] = set()
+_TRIED: set[str] = set()
+
+_BUILTIN_NAMES = {"gemini_openai_compat": "gemini-openai"}
+"""Recorded providers whose built-in row has another name."""
+_MINTED = re.compile(rb"(call_|toolu_|msg_|chatcmpl-|req_)[0-9a-z]{24,26}")
+_CREATED = re.compile(rb'"created":\d+')
+
+PROVIDERS = sorted({recording.provider for recording in model_calls()}) or ["none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    recording: Recording
+    surface: Surface
+    told: Told
+    refusal: Refusal | None
+
+    @property
+    def native(self) -> bool:
+        return self.recording.wire == self.surface.native
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client streams: as the recorded one did."""
+        return self.recording.stream if self.recording.status == 200 else self.recording.request_stream
+
+
+@pytest.mark.parametrize("surface", SURFACES.values(), ids=SURFACES)
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_recorded_answers_arrive_as_they_were_given(provider: str, surface: Surface) -> None:
+    row = _ROWS.setdefault(f"{provider} {surface.name}", Row())
+    recordings = [recording for recording in model_calls() if recording.provider == provider]
+    player, sdks = Player(recordings), Sdks()
+    cases = [_case(recording, surface) for recording in recordings]
+    try:
+        async with _in_front(player, provider) as running:
+            for case in cases:
+                if case.refusal is None:
+                    await _try(case, player, running, sdks, row)
+        for case in cases:
+            if case.refusal is not None:
+                # A gateway of its own: a failing account is of no use to the recordings after it.
+                async with _in_front(player, provider) as running:
+                    await _try(case, player, running, sdks, row)
+    finally:
+        await sdks.close()
+    _TRIED.add(f"{provider} {surface.name}")
+    assert not row.differing, f"seed {SEED}\n" + "\n".join(row.differing)
+
+
+def test_every_written_reason_is_needed() -> None:
+    if len(_TRIED) < len(PROVIDERS) * len(SURFACES):
+        pytest.skip("not every provider was tried in this run")
+    unneeded = [reason for reason in reasons() if reason not in _USED]
+    assert not unneeded
+
+
+async def _try(case: Case, player: Player, running: Gateway, sdks: Sdks, row: Row) -> None:
+    """Replay one recording, whole and cut, and enter what came of it in ``row``."""
+    row.tried += 1
+    player.seed = None
+    whole = await _asked(case, running, include_usage=True)
+    different = await _differences(case, whole, sdks)
+    for number in range(CUTS):
+        player.seed = SEED + number
+        cut = await _asked(case, running, include_usage=not (case.native and number % 2 == 0))
+        if case.native and number % 2 == 0:
+            found = passed_differences(case.recording, case.surface, case.refusal, cut, include_usage=False)
+            different |= {name: f"cut, {text}" for name, text in found.items() if name not in different}
+        elif _without_minted(cut.body) != _without_minted(whole.body):
+            different["cut bytes"] = f"seed {player.seed}: {_first_difference(cut.body, whole.body)}"
+    where = f"{case.recording.id} ({case.recording.wire}, {'stream' if case.stream else 'document'})"
+    if not different:
+        row.equal += 1
+        return
+    used = excuses(case.recording, case.surface.name, set(different))
+    lines = "".join(f"\n    {name}: {text}" for name, text in different.items())
+    if used is None:
+        row.differing.append(f"{where}{lines}")
+    else:
+        row.excused.append(case.recording.id)
+        _USED.update(used)
+
+
+async def _differences(case: Case, answered: Answered, sdks: Sdks) -> dict[str, str]:
+    if not answered.whole:
+        return {"status": "the connection broke"}
+    if case.native:
+        return passed_differences(case.recording, case.surface, case.refusal, answered, include_usage=True)
+    heard = await case.surface.hear(sdks, answered, stream=case.stream)
+    return translated_differences(case.surface, case.told, case.refusal, heard)
+
+
+async def _asked(case: Case, running: Gateway, *, include_usage: bool) -> Answered:
+    model = f"{case.recording.wire}/{case.recording.id}"
+    body = case.surface.body(model, stream=case.stream, include_usage=include_usage)
+    return await running.post(case.surface.path, body)
+
+
+def _case(recording: Recording, surface: Surface) -> Case:
+    told = told_of(recording, reasoning_outside=_flags(recording.provider).reasoning_outside)
+    return Case(recording, surface, told, refusal_for(recording, told))
+
+
+def _flags(provider: str) -> Flags:
+    name = _BUILTIN_NAMES.get(provider, provider)
+    row = BUILTIN.get(ALIASES.get(name, name))
+    return row.flags if row is not None else Flags()
+
+
+@asynccontextmanager
+async def _in_front(player: Player, provider: str) -> AsyncIterator[Gateway]:
+    """Run a gateway with an account for each wire format of ``provider``, named for it, all of which are ``player``."""
+    outside = "true" if _flags(provider).reasoning_outside else "false"
+    async with player.upstream() as server:
+        tables = [
+            upstream(server.url, dialect, dialect, flags=f"{{ reasoning_outside = {outside} }}")
+            for dialect in ("openai-chat", "openai-responses", "anthropic", "gemini")
+        ]
+        async with gateway(config_text(*tables)) as running:
+            yield running
+
+
+def _without_minted(body: bytes) -> bytes:
+    return _CREATED.sub(b'"created":0', _MINTED.sub(b"\\1", body))
+
+
+def _first_difference(one: bytes, other: bytes) -> str:
+    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return f"{one[max(at - 60, 0) : at + 100]!r} where the whole answer gave {other[max(at - 60, 0) : at + 100]!r}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _table() -> Iterator[None]:
+    """Print what became of the recordings, where output is shown."""
+    yield
+    if not _ROWS:
+        return
+    others = sorted({recording.endpoint for recording in load() if recording.wire is None})
+    print(f"\nseed {SEED}, {CUTS} cut pass{'' if CUTS == 1 else 'es'}")
+    print(f"{'provider':22} {'surface':9} {'tried':>6} {'equal':>6} {'with a reason':>14} {'differing':>10}")
+    for name, row in sorted(_ROWS.items()):
+        provider, surface = name.split()
+        print(f"{provider:22} {surface:9} {row.tried:6} {row.equal:6} {len(row.excused):14} {len(row.differing):10}")
+    sums = [sum(column) for column in zip(*((r.tried, r.equal, len(r.excused), len(r.differing)) for r in _ROWS.values()), strict=True)]
+    print(f"{'all':32} {sums[0]:6} {sums[1]:6} {sums[2]:14} {sums[3]:10}")
+    print(f"not replayed, since no surface answers them: {', '.join(others)}")
