@@ -27,6 +27,7 @@ from proxy.demo.greeting import greeting
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
 from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log, open_log
 from proxy.relay.call import Means
 from proxy.relay.record import Record
@@ -205,7 +206,11 @@ async def start(
         retry=config.retry,
         agent=f"splice/{__version__}".encode(),
         expose=config.server.expose,
-        frame_error={"chat": chat_error_frame, "messages": messages_error_frame},
+        frame_error={
+            "chat": chat_error_frame,
+            "messages": messages_error_frame,
+            "responses": responses_error_frame,
+        },
         settle=partial(_settle, log),
     )
     gateway = Gateway(

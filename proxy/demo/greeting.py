@@ -29,6 +29,11 @@ Claude Code:
 
   ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key} claude
 
+Codex:
+
+  SPLICE_KEY={key} codex -m demo-gpt -c model_provider=splice \\
+    -c 'model_providers.splice={{name="Splice", base_url="{base}/v1", env_key="SPLICE_KEY", wire_api="responses"}}'
+
 Models    {models}
 Try       "fail:429", "fail:cut", "fail:error", "slow:5s" or "long:200" inside a prompt
 Admin     {admin}/healthz

@@ -28,15 +28,17 @@ from proxy.dialects.messages import write as messages_write
 from proxy.dialects.native import with_model
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
+from proxy.dialects.responses import encode as responses_encode
+from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.restored import Restored
-from proxy.dialects.splice import ChatSplice, MessagesSplice, Splice
+from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.dialects.turn import Decoder, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider
 from proxy.usage import Usage
 
-ClientDialect = Literal["chat", "messages"]
+ClientDialect = Literal["chat", "messages", "responses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Client:
     encoder: Callable[[Reply, Meter], Encoder]
     write_answer: Callable[[Collected, Reply, Usage], dict[str, Any]]
     heartbeat: bytes | None
+    turns: str
+    """The field that holds the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ CLIENTS: Mapping[ClientDialect, Client] = {
         chat_encode.Encoder,
         chat_encode.write_answer,
         chat_encode.HEARTBEAT,
+        "messages",
     ),
     "messages": Client(
         "anthropic",
@@ -72,6 +77,15 @@ CLIENTS: Mapping[ClientDialect, Client] = {
         messages_encode.Encoder,
         messages_encode.write_answer,
         messages_encode.HEARTBEAT,
+        "messages",
+    ),
+    "responses": Client(
+        "openai-responses",
+        responses_read.read_request,
+        responses_encode.Encoder,
+        responses_encode.write_answer,
+        responses_encode.HEARTBEAT,
+        "input",
     ),
 }
 
@@ -85,6 +99,7 @@ SERVERS: Mapping[Dialect, Server] = {
 _NATIVE_PATHS: Mapping[Dialect, str] = {
     "openai-chat": "/v1/chat/completions",
     "anthropic": "/v1/messages",
+    "openai-responses": "/v1/responses",
 }
 
 
@@ -173,7 +188,7 @@ def make_plan(asked: Asked, provider: Provider, model: str, *, strict: bool) -> 
     if dialect == CLIENTS[asked.dialect].native:
         return _spliced(asked, dialect, upstream)
     conversation = asked.conversation()
-    repair.repair(conversation)
+    repair.repair(conversation, param=CLIENTS[asked.dialect].turns)
     written = SERVERS[dialect].write_request(conversation, upstream)
     dropped = written.dropped | written.weakened
     if strict and dropped:
@@ -220,11 +235,12 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     body = orjson.dumps(document) if asked.edited else asked.body
     if dialect == "openai-chat":
         body = chat_native.rewritten(body, document, upstream, stream=asked.stream)
+    elif dialect == "anthropic" and messages_native.foreign_thinking(body):
+        document = messages_native.strip_foreign_thinking(document)
+        if document is not asked.document:
+            body = orjson.dumps(document)
+        body = with_model(body, dict(document), upstream.model)
     else:
-        if messages_native.foreign_thinking(body):
-            document = messages_native.strip_foreign_thinking(document)
-            if document is not asked.document:
-                body = orjson.dumps(document)
         body = with_model(body, dict(document), upstream.model)
     return Plan(
         dialect=dialect,
@@ -241,22 +257,35 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
 
 def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
     if not asked.stream:
-        read = chat_decode.read_usage if dialect == "openai-chat" else messages_decode.read_usage
-        return WholeSplice(
-            lambda document: read(document["usage"], flags) if document.get("usage") else None,
-            asked.estimate_input,
-        )
+        read = _USAGE_READERS[dialect]
+        return WholeSplice(lambda document: read(document, flags), asked.estimate_input)
     if is_document:
         # The server ignored "stream": its document is played as a stream of the same dialect.
         return _stream_of(asked, dialect, flags, Reply(**_reply(asked, None)), is_document=True)
-    splice: Splice = (
-        ChatSplice(
-            asked.request_id, flags, asked.estimate_input, include_usage=_asks_usage(asked.document)
+    if dialect == "openai-chat":
+        include_usage = _asks_usage(asked.document)
+        return ChatSplice(
+            asked.request_id, flags, asked.estimate_input, include_usage=include_usage
         )
-        if dialect == "openai-chat"
-        else MessagesSplice(asked.request_id, flags, asked.estimate_input)
-    )
-    return splice
+    splice = MessagesSplice if dialect == "anthropic" else ResponsesSplice
+    return splice(asked.request_id, flags, asked.estimate_input)
+
+
+def _chat_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
+    usage = document.get("usage")
+    return chat_decode.read_usage(usage, flags) if usage else None
+
+
+def _messages_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
+    usage = document.get("usage")
+    return messages_decode.read_usage(usage, flags) if usage else None
+
+
+_USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
+    "openai-chat": _chat_usage,
+    "anthropic": _messages_usage,
+    "openai-responses": responses_decode.response_usage,
+}
 
 
 def _translated(
@@ -322,6 +351,7 @@ def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
         "mint": asked.mint,
         "remember": asked.remember if remembers else None,
         "estimate_input": asked.estimate_input,
+        "echo": responses_read.echo(asked.document) if asked.dialect == "responses" else {},
         **facts,
     }
 

@@ -18,6 +18,8 @@ from proxy.dialects.chat.decode import read_usage as read_chat_usage
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
 from proxy.dialects.messages.decode import read_usage as read_messages_usage
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.dialects.responses.decode import response_usage
+from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.dialects.sse import MAX_EVENT, EventTooLong, is_json, parse_block, split_blocks
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -323,6 +325,76 @@ class MessagesSplice(Splice):
 
     def _error_frame(self, error: GatewayError) -> bytes:
         return messages_error_frame(error, self._request_id)
+
+
+class ResponsesSplice(Splice):
+    """OpenAI Responses passed through."""
+
+    def _plain(self, whole: bytes) -> int:
+        count = whole.count(b"event: response.output_text.delta\ndata: {")
+        if (
+            count
+            and whole.count(b"\n") == 3 * count
+            and whole.count(b"\n\n") == count
+            and b"\r" not in whole
+        ):
+            return count
+        return 0
+
+    def _block(self, block: bytes) -> bytes:
+        event = parse_block(block)
+        if event is None:
+            return _reframed(block) if block.startswith(b":") else b""
+        if event.data == b"[DONE]":
+            return b""
+        try:
+            document = orjson.loads(event.data)
+        except orjson.JSONDecodeError:
+            return b""
+        if not isinstance(document, dict):
+            return b""
+        kind = document.get("type")
+        response = document.get("response")
+        if kind == "error":
+            return self._refused(document.get("error") or document)
+        if kind == "response.failed":
+            return self._refused(response.get("error") if isinstance(response, dict) else None)
+        if isinstance(response, dict):
+            self.answer_id = self.answer_id or str(response.get("id") or "")
+        if kind in ("response.completed", "response.incomplete"):
+            self.ended = self.committed = True
+            if isinstance(response, dict):
+                self.reported = response_usage(response, self._flags)
+        elif kind not in _RESPONSES_METADATA:
+            self.committed = True
+            self.events += isinstance(kind, str) and kind.endswith(".delta")
+        named = _reframed(block, (b"id:", b"retry:"))
+        if event.name is not None or not isinstance(kind, str):
+            return named
+        return b"event: %b\n%b" % (kind.encode(), named)
+
+    def _refused(self, error: object) -> bytes:
+        self.error = refusal.classify_event(error)
+        self.ended = True
+        return b""
+
+    def _conclude(self) -> bytes:
+        return self.fail(GatewayError(Kind.DISCONNECTED))
+
+    def _error_frame(self, error: GatewayError) -> bytes:
+        return responses_error_frame(error, self._request_id)
+
+
+_RESPONSES_METADATA = frozenset(
+    (
+        "response.created",
+        "response.in_progress",
+        "response.queued",
+        "response.output_item.added",
+        "response.content_part.added",
+    )
+)
+"""What comes before content, and is held back with it: nothing in these events is the model's word."""
 
 
 def _reframed(block: bytes, dropped: tuple[bytes, ...] = (b"id:", b"retry:", b"event:")) -> bytes:

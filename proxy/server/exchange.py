@@ -13,6 +13,7 @@ from aiohttp import HttpVersion10, web
 from proxy.config.model import Network
 from proxy.dialects.chat.encode import write_error as write_chat_error
 from proxy.dialects.messages.encode import write_error as write_messages_error
+from proxy.dialects.responses.shapes import write_error as write_responses_error
 from proxy.errors import GatewayError, Kind
 from proxy.relay.delivery import Delivery
 from proxy.relay.record import Record
@@ -23,7 +24,11 @@ _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 _FAR_OFF = 60
 """Seconds. SDKs sleep for as long as they are told, so from here on they are told not to try again."""
 
-_ERROR_WRITERS = {"chat": write_chat_error, "messages": write_messages_error}
+_ERROR_WRITERS = {
+    "chat": write_chat_error,
+    "messages": write_messages_error,
+    "responses": write_responses_error,
+}
 
 
 class Exchange:
@@ -106,7 +111,9 @@ class Exchange:
 
 def dialect_of(path: str) -> str:
     """Return the dialect in which a path's errors are told, which is OpenAI's where the path is nobody's."""
-    return "messages" if path.endswith(("/messages", "/messages/count_tokens")) else "chat"
+    if path.endswith(("/messages", "/messages/count_tokens")):
+        return "messages"
+    return "responses" if path.startswith("/v1/responses") else "chat"
 
 
 def new_request_id() -> str:

@@ -13,6 +13,7 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/chat/completions": {"POST": endpoints.chat_completions},
     "/v1/messages": {"POST": endpoints.messages},
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
+    "/v1/responses": {"POST": endpoints.responses, "GET": endpoints.responses_socket},
     "/v1/models": {"GET": endpoints.models},
     "/": {"GET": endpoints.front_page},
     "/api/hello": {"GET": endpoints.hello},

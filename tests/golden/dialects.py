@@ -147,7 +147,7 @@ class ToldMeter(Meter):
         counted = super().usage(estimate_input)
         if self.reported is not None or "output_tokens" not in self._told:
             return counted
-        return replace(counted, output=self._told["output_tokens"])
+        return counted._replace(output=self._told["output_tokens"])
 
 
 def reply_of(context: Json) -> Reply:

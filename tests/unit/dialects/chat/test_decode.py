@@ -252,8 +252,14 @@ def test_images():
 
 
 def test_the_whole_answer_may_come_after_the_finish():
-    late = [chunk({"content": None}, "stop"), text("Hel"), text("lo"), chunk({}, "stop"), text("!")]
-    assert decoded(*late) == [BEGIN, ("text", "Hel"), ("text", "lo"), STOP]
+    late = [
+        chunk({"content": None}, "stop"),
+        text("Hi "),
+        text("you"),
+        chunk({}, "stop"),
+        text("!"),
+    ]
+    assert decoded(*late) == [BEGIN, ("text", "Hi "), ("text", "you"), STOP]
 
 
 def test_more_of_an_answer_after_its_finish_is_ignored():
