@@ -27,7 +27,7 @@ The OpenAI SDK:
 
 Claude Code:
 
-  ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key} claude
+  ANTHROPIC_BASE_URL={base} ANTHROPIC_AUTH_TOKEN={key} ANTHROPIC_MODEL=demo-claude claude
 
 Codex:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import re
@@ -37,6 +38,9 @@ pytestmark = [
 CUTS = int(os.environ.get("SPLICE_CORPUS_CUTS", "1"))
 """How often each answer is also sent cut."""
 SEED = int(os.environ.get("SPLICE_CORPUS_SEED", random.SystemRandom().randrange(1 << 32)))
+
+_LONGEST = 10
+"""Seconds that one answer may take before it counts as none."""
 
 _ROWS: dict[str, Row] = {}
 _USED: set[Reason] = set()
@@ -126,7 +130,7 @@ async def _try(case: Case, player: Player, running: Gateway, sdks: Sdks, row: Ro
 
 async def _differences(case: Case, answered: Answered, sdks: Sdks) -> dict[str, str]:
     if not answered.whole:
-        return {"status": "the connection broke"}
+        return {"status": "no whole answer came"}
     if case.native:
         return passed_differences(case.recording, case.surface, case.refusal, answered, include_usage=True)
     heard = await case.surface.hear(sdks, answered, stream=case.stream)
@@ -136,7 +140,11 @@ async def _differences(case: Case, answered: Answered, sdks: Sdks) -> dict[str, 
 async def _asked(case: Case, running: Gateway, *, include_usage: bool) -> Answered:
     model = f"{case.recording.wire}/{case.recording.id}"
     body = case.surface.body(model, stream=case.stream, include_usage=include_usage)
-    return await running.post(case.surface.path, body)
+    try:
+        async with asyncio.timeout(_LONGEST):
+            return await running.post(case.surface.path, body)
+    except TimeoutError:
+        return Answered(0, {}, b"", whole=False)
 
 
 def _case(recording: Recording, surface: Surface) -> Case:
