@@ -73,12 +73,22 @@ async def _serve(config: Config, log: Log) -> None:
     async with AsyncExitStack() as stack:
         running = await start(config, log, os.environ)
         stack.push_async_callback(running.close)
-        gc.collect()
-        gc.freeze()
+        _settle_memory()
         log.info("ready", version=__version__, listen=", ".join(map(str, config.server.listen)))
         await stop.wait()
         log.info("stopping", in_flight=len(running.gateway.calls))
         await running.drain(config.server.grace_period)
+
+
+def _settle_memory() -> None:
+    """Keep the collector away from what lives as long as the process, and from looking too often at the rest.
+
+    A request leaves no cycles behind, so there is little to find: with the defaults, looking for it took eight per cent
+    of a plain request's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _stop_signals() -> asyncio.Event:
@@ -199,7 +209,9 @@ async def start(
     root.setLevel(logging.WARNING)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     pool = Pool(config)
+    loop = asyncio.get_running_loop()
     means = Means(
+        loop=loop,
         pool=pool,
         connections=connections,
         streaming=config.streaming,
@@ -222,6 +234,7 @@ async def start(
         memory=Memory(),
         log=log,
         clock=time.time,
+        now=loop.time,
         routes=routes.find,
         version=__version__,
     )

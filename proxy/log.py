@@ -68,15 +68,13 @@ class Log:
         self.flush()
 
     def write(self, level: Level, message: str, fields: dict[str, Any]) -> None:
-        """Write one line; fields that are None are left out."""
+        """Write one line."""
         if _ORDER[level] < self._threshold:
             return
-        entry: dict[str, Any] = {"ts": self._moment(), "level": level, "msg": message}
-        for name, value in fields.items():
-            if value is not None:
-                entry[name] = (
-                    value if type(value) is not str or len(value) <= _LONGEST else _cut(name, value)
-                )
+        entry = {"ts": self._moment(), "level": level, "msg": message, **fields}
+        for name, value in entry.items():
+            if type(value) is str and len(value) > _LONGEST and name != "exception":
+                entry[name] = value[:_LONGEST]
         line = _json(entry) if self._form == "json" else _text(entry)
         if self._journal:
             line = _PRIORITY[level] + line
@@ -158,7 +156,3 @@ def _text(entry: dict[str, Any]) -> bytes:
     return f"{entry['ts'][11:23]} {entry['level']:<7} {entry['msg']} {told}".rstrip().encode(
         "utf-8", "replace"
     )
-
-
-def _cut(name: str, value: str) -> str:
-    return value if name == "exception" else value[:_LONGEST]

@@ -96,6 +96,14 @@ def inclusive(
     )
 
 
+def at_least(usage: Usage, output: int) -> Usage:
+    """Return ``usage`` with no less output than has been seen, for an answer that broke off.
+
+    Anthropic tells one output token at the start and the rest at the end: a call that ends in between was not free.
+    """
+    return usage if usage.output >= output else usage._replace(output=output, estimated=True)
+
+
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens ``text`` is: a quarter for an ASCII character, three quarters for any other, rounded up.
 

@@ -151,7 +151,9 @@ class Translation:
         return self._taken()
 
     def usage(self) -> Usage:
-        return self._meter.usage(self._reply.estimate_input)
+        if self.ended and self.error is None:
+            return self._meter.usage(self._reply.estimate_input)
+        return self._meter.broken_off(self._reply.estimate_input)
 
     def _taken(self) -> bytes:
         frames = self._encoder.frames
@@ -307,7 +309,8 @@ class WholeSplice:
 def _play_document(body: bytes, decoder: Decoder, turn: Encoder | Collected) -> None:
     """Decode a whole document, or fail the turn if it is an error or no JSON object."""
     document = _parsed(body)
-    error = _refused(document)
+    # A list is Gemini's stream without events; other dialects' decoders refuse it.
+    error = None if isinstance(document, list) else _refused(document)
     if error is not None:
         turn.fail(error)
     else:
@@ -330,6 +333,11 @@ def _refused(document: object) -> GatewayError | None:
         )
     if document.get("error"):
         return refusal.classify_event(document["error"])
+    # OpenRouter tells inside a choice that the provider behind it broke off.
+    choices = document.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("error"):
+            return refusal.classify_event(choice["error"])
     return None
 
 

@@ -11,7 +11,7 @@ from proxy.dialects.names import Names, flat_name
 from proxy.dialects.turn import Turn
 from proxy.errors import GatewayError
 from proxy.providers import Flags
-from proxy.usage import Usage
+from proxy.usage import Usage, at_least
 
 Sealed = Thinking | Redacted | Call
 """What an upstream wants back with a tool call: its thinking, or the call with the signature on it."""
@@ -105,7 +105,14 @@ class Meter:
         """Return the upstream's usage, or an estimate that says that it is one."""
         if self.reported is not None:
             return self.reported
-        return Usage(input=estimate_input(), output=-(-self._quarters // 4), estimated=True)
+        return Usage(input=estimate_input(), output=self._seen(), estimated=True)
+
+    def broken_off(self, estimate_input: Callable[[], int]) -> Usage:
+        """Return the usage of an answer without its end: what the upstream told, and no less output than came."""
+        return at_least(self.usage(estimate_input), self._seen())
+
+    def _seen(self) -> int:
+        return -(-self._quarters // 4)
 
 
 def reply_facts(conversation: Conversation) -> dict[str, Any]:

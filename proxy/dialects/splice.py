@@ -23,7 +23,7 @@ from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.dialects.sse import MAX_EVENT, EventTooLong, is_json, parse_block, split_blocks
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
-from proxy.usage import Usage
+from proxy.usage import Usage, at_least
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -98,9 +98,11 @@ class Splice:
 
     def usage(self) -> Usage:
         """Return what the upstream told, or else one token for each content frame, flagged as an estimate."""
-        return self.reported or Usage(
-            input=self._estimate_input(), output=self.events, estimated=True
-        )
+        if self.reported is None:
+            return Usage(input=self._estimate_input(), output=self.events, estimated=True)
+        if self.ended and self.error is None:
+            return self.reported
+        return at_least(self.reported, self.events)
 
     # What a dialect knows.
 

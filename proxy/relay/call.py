@@ -29,8 +29,12 @@ _CONNECT_FAILURES: Mapping[Failure, Kind] = {Failure.connect_timeout: Kind.TIMEO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What all calls of a configuration share."""
+    """What all calls of a configuration share.
 
+    ``loop`` is here because asking for the running one is a system call (Python 3.11 looks whether it was forked).
+    """
+
+    loop: asyncio.AbstractEventLoop
     pool: Pool
     connections: Connections
     streaming: Streaming
@@ -58,6 +62,7 @@ class Call:
         headers: Mapping[str, str],
         draw: float,
         make_plan: Callable[[Provider, str], Plan | None],
+        task: asyncio.Task[None],
     ) -> None:
         self._means = means
         self._asked = asked
@@ -65,7 +70,8 @@ class Call:
         self._headers = headers
         self._draw = draw
         self._make_plan = make_plan
-        self._loop = asyncio.get_running_loop()
+        self._task = task
+        self._loop = means.loop
         self._started = self._loop.time()
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
@@ -82,7 +88,7 @@ class Call:
 
         Once a head is out, a failure is told in the stream and nothing is raised.
         """
-        self._waiting = asyncio.current_task()
+        self._waiting = self._task
         try:
             delivered = await self._try_accounts()
         except GatewayError as error:
@@ -103,8 +109,10 @@ class Call:
             return
         finally:
             self._waiting = None
-            if self._attempt is not None and not self._attempt.outcome.done():
-                self._attempt.abort()
+            attempt = self._attempt
+            # A task that is cancelled cancels what it waits for: such an outcome has not come either.
+            if attempt is not None and (attempt.outcome.cancelled() or not attempt.outcome.done()):
+                attempt.abort()
         if delivered.document is not None:
             self._deliver_document(delivered.document)
 
@@ -248,6 +256,10 @@ class Call:
             self._settled = True
             self.record.ended = self._loop.time()
             self._means.settle(self.record)
+
+    def release(self) -> None:
+        """Let go of the last try, which knows this call: a cycle would live until the collector came."""
+        self._attempt = None
 
     # Time.
 

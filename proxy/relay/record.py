@@ -39,35 +39,41 @@ class Record:
     ended: float = 0.0
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields of the log line; what is None is left out of it."""
-        usage = self.usage
-        return {
+        """Return the fields of the log line; what is not known is left out of it."""
+        fields: dict[str, Any] = {
             "request_id": self.request_id,
-            "client_request_id": self.client_request_id,
-            "trace_id": self.trace_id,
             "key": self.key,
-            "team": self.team,
             "route": self.route,
             "dialect": self.dialect,
             "model": self.model,
             "upstream_model": self.upstream_model,
             "account": self.account,
             "status": self.status,
-            "error_type": self.error.row.error_type if self.error is not None else None,
-            # What the client was not told; an error about its own words may quote them.
-            "evidence": self.error.evidence
-            if self.error is not None and self.error.row.text is not None
-            else None,
             "stream": self.stream,
             "attempts": self.attempts,
-            "input_tokens": usage.input if usage else None,
-            "output_tokens": usage.output if usage else None,
-            "cache_read_tokens": usage.cache_read if usage else None,
-            "cache_write_tokens": usage.cache_writes if usage else None,
-            "estimated": True if usage and usage.estimated else None,
             "duration_s": round(self.ended - self.started, 6),
-            "ttft_s": None
-            if self.first_content is None
-            else round(self.first_content - self.started, 6),
             "queue_s": round(self.queue, 6),
         }
+        if self.team is not None:
+            fields["team"] = self.team
+        if self.client_request_id is not None:
+            fields["client_request_id"] = self.client_request_id
+        if self.trace_id is not None:
+            fields["trace_id"] = self.trace_id
+        if self.first_content is not None:
+            fields["ttft_s"] = round(self.first_content - self.started, 6)
+        usage = self.usage
+        if usage is not None:
+            fields["input_tokens"] = usage.input
+            fields["output_tokens"] = usage.output
+            fields["cache_read_tokens"] = usage.cache_read
+            fields["cache_write_tokens"] = usage.cache_writes
+            if usage.estimated:
+                fields["estimated"] = True
+        error = self.error
+        if error is not None:
+            fields["error_type"] = error.row.error_type
+            if error.row.text is not None:
+                # What the client was not told. An error about its own words may quote them.
+                fields["evidence"] = error.evidence
+        return fields

@@ -33,10 +33,8 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     content = request.content
     parts: list[bytes] = []
     size = brackets = 0
-    while True:
+    while not content.at_eof():
         part = await content.readany()
-        if not part:
-            break
         size += len(part)
         if size > limit:
             raise _too_large(limit)
@@ -52,11 +50,11 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object that ``body`` is, or raise the 400 that says where it is none."""
-    if not body.strip():
-        raise invalid(None, _EMPTY)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if not body.strip():
+            raise invalid(None, _EMPTY) from error
         raise invalid(
             None,
             f"The body is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}.",

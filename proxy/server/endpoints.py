@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -56,7 +55,7 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
         await _carry(gateway, exchange, asked, route, make_count_plan)
     except CannotCount:
         exchange.record.usage = None
-        exchange.json(200, {"input_tokens": asked.estimate_input()}, _now())
+        exchange.json(200, {"input_tokens": asked.estimate_input()}, gateway.now())
 
 
 async def models(gateway: Gateway, exchange: Exchange) -> None:
@@ -64,7 +63,7 @@ async def models(gateway: Gateway, exchange: Exchange) -> None:
     key = gateway.identify(exchange)
     names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
     shape = listing.shape_of(exchange.request.headers)
-    exchange.json(200, listing.render(names, shape, int(gateway.clock())), _now())
+    exchange.json(200, listing.render(names, shape, int(gateway.clock())), gateway.now())
 
 
 async def model(gateway: Gateway, exchange: Exchange) -> None:
@@ -73,7 +72,7 @@ async def model(gateway: Gateway, exchange: Exchange) -> None:
     name = listing.name_in(exchange.path)
     gateway.route(key, name, param="model")
     shape = listing.shape_of(exchange.request.headers)
-    exchange.json(200, listing.render_one(name, shape, int(gateway.clock())), _now())
+    exchange.json(200, listing.render_one(name, shape, int(gateway.clock())), gateway.now())
 
 
 async def front_page(gateway: Gateway, exchange: Exchange) -> None:
@@ -92,27 +91,27 @@ async def front_page(gateway: Gateway, exchange: Exchange) -> None:
         f"Health           {base}/healthz  {base}/readyz",
         "Your key goes into Authorization: Bearer, or x-api-key.",
     )
-    exchange.text("\n".join(lines) + "\n", _now())
+    exchange.text("\n".join(lines) + "\n", gateway.now())
 
 
-async def hello(_: Gateway, exchange: Exchange) -> None:
+async def hello(gateway: Gateway, exchange: Exchange) -> None:
     """GET and HEAD /api/hello: Claude Code warms its connection up with it."""
-    exchange.json(200, {"message": "hello"}, _now())
+    exchange.json(200, {"message": "hello"}, gateway.now())
 
 
 async def healthz(gateway: Gateway, exchange: Exchange) -> None:
     """GET /healthz: the process is alive."""
-    exchange.json(200, {"status": "ok", "version": gateway.version}, _now())
+    exchange.json(200, {"status": "ok", "version": gateway.version}, gateway.now())
 
 
 async def readyz(gateway: Gateway, exchange: Exchange) -> None:
     """GET /readyz: new requests are welcome."""
     if gateway.draining:
-        exchange.json(503, {"status": "draining"}, _now())
+        exchange.json(503, {"status": "draining"}, gateway.now())
     elif not len(gateway.pool):
-        exchange.json(503, {"status": "no account is configured"}, _now())
+        exchange.json(503, {"status": "no account is configured"}, gateway.now())
     else:
-        exchange.json(200, {"status": "ready"}, _now())
+        exchange.json(200, {"status": "ready"}, gateway.now())
 
 
 def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
@@ -120,7 +119,7 @@ def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
 
     async def answer(gateway: Gateway, exchange: Exchange) -> None:
         exchange.empty(
-            204, preflight(exchange, gateway.config.server.cors_origins, methods), _now()
+            204, preflight(exchange, gateway.config.server.cors_origins, methods), gateway.now()
         )
 
     return answer
@@ -159,7 +158,7 @@ async def _asked(
         stream=stream,
         request_id=exchange.request_id,
         now=gateway.clock(),
-        mint=_mint,
+        mint=partial(gateway.digits.take, 24),
         recall=partial(_recall, gateway, key),
         remember=partial(_remember, gateway, key),
     )
@@ -179,6 +178,7 @@ async def _carry(
         exchange.request.headers,
         gateway.random.random(),
         partial(plan, asked),
+        exchange.request.task,
     )
     guard = exchange.request.protocol
     exchange.answering()
@@ -195,6 +195,7 @@ async def _carry(
         raise
     finally:
         gateway.leave(call)
+        call.release()
         if isinstance(guard, Guard):
             guard.flow = None
 
@@ -234,16 +235,8 @@ def _may_call(gateway: Gateway, key: Key, name: str) -> bool:
 
 
 def _recall(gateway: Gateway, key: Key, conversation: Conversation) -> None:
-    gateway.memory.recall(key.hash, conversation, _now())
+    gateway.memory.recall(key.hash, conversation, gateway.now())
 
 
 def _remember(gateway: Gateway, key: Key, call_id: str, seals: tuple[Sealed, ...]) -> None:
-    gateway.memory.keep(key.hash, call_id, seals, _now())
-
-
-def _mint() -> str:
-    return secrets.token_hex(12)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+    gateway.memory.keep(key.hash, call_id, seals, gateway.now())

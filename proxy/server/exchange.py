@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from ipaddress import ip_address
 from typing import Any, cast
@@ -37,7 +36,13 @@ class Exchange:
     __slots__ = ("delivery", "path", "query", "record", "request", "request_id")
 
     def __init__(
-        self, request: web.BaseRequest, *, now: float, draining: bool, cors: tuple[str, ...]
+        self,
+        request: web.BaseRequest,
+        request_id: str,
+        *,
+        now: float,
+        draining: bool,
+        cors: tuple[str, ...],
     ) -> None:
         transport = request.transport
         if transport is None:
@@ -45,7 +50,7 @@ class Exchange:
         target = request._message.path  # noqa: SLF001 - the target as it was sent; the public ones decode it
         self.path, _, self.query = target.partition("?")
         self.request = request
-        self.request_id = new_request_id()
+        self.request_id = request_id
         headers = request.headers
         self.record = Record(
             request_id=self.request_id,
@@ -114,11 +119,6 @@ def dialect_of(path: str) -> str:
     if path.endswith(("/messages", "/messages/count_tokens")):
         return "messages"
     return "responses" if path.startswith("/v1/responses") else "chat"
-
-
-def new_request_id() -> str:
-    """Return ``req_`` and 26 characters that hold 104 random bits."""
-    return "req_" + os.urandom(13).hex()
 
 
 def cors_fields(origin: str, allowed: tuple[str, ...]) -> str:

@@ -21,6 +21,7 @@ from proxy.routing.pool import Pool
 from proxy.server.auth import identify
 from proxy.server.exchange import Exchange, address_of, cors_fields
 from proxy.server.guard import Written
+from proxy.server.tokens import Digits
 
 Endpoint = Callable[["Gateway", Exchange], Awaitable[None]]
 
@@ -37,12 +38,16 @@ class Gateway:
     memory: Memory
     log: Log
     clock: Callable[[], float]
+    """The time of day."""
+    now: Callable[[], float]
+    """The loop's time."""
     routes: Callable[[Exchange], Endpoint]
     version: str
     draining: bool = False
     calls: set[Call] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while no call runs."""
+    digits: Digits = field(default_factory=Digits)
     random: random.Random = field(default_factory=random.Random)
 
     def enter(self, call: Call) -> None:
@@ -58,9 +63,12 @@ class Gateway:
 
     async def handle(self, request: web.BaseRequest) -> Written:
         """Answer one request; the one place where a GatewayError becomes an answer."""
-        loop = asyncio.get_running_loop()
         exchange = Exchange(
-            request, now=loop.time(), draining=self.draining, cors=self.config.server.cors_origins
+            request,
+            "req_" + self.digits.take(26),
+            now=self.now(),
+            draining=self.draining,
+            cors=self.config.server.cors_origins,
         )
         try:
             await self.routes(exchange)(self, exchange)
@@ -109,7 +117,7 @@ class Gateway:
         return route
 
     def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self.now()
         if exchange.record.ended == 0.0:
             exchange.record.error = error
             exchange.record.status = error.status

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tests.corpus import passed
-from tests.corpus.reading import (
+from tests.corpus.reading import Tokens, Told, arguments_of, read
+from tests.corpus.recordings import Recording
+from tests.corpus.refusals import (
     CONTEXT,
     INVALID,
     LARGE,
     MALFORMED,
     TRUNCATED,
     Refusal,
-    Told,
-    Tokens,
-    arguments_of,
-    read,
     refusal_inside,
     refusal_of,
 )
-from tests.corpus.recordings import Recording
 from tests.corpus.surfaces import Failed, Heard, Surface
 from tests.integration.wire import Answered
 
@@ -41,16 +38,6 @@ _FINISH = {
         "broken": "end_turn",
     },
 }
-
-
-@dataclass(slots=True)
-class Row:
-    """What became of the recordings of one provider on one surface."""
-
-    tried: int = 0
-    equal: int = 0
-    excused: list[str] = field(default_factory=list)
-    differing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +63,21 @@ def reasons() -> tuple[Reason, ...]:
     return tuple(Reason(**{**entry, "fields": frozenset(entry["fields"])}) for entry in raw)
 
 
+@cache
+def refusals() -> tuple[str, ...]:
+    """Return the patterns of what a recorded request may be refused with, each of which has its reason in the file."""
+    raw = tomllib.loads(REASONS.read_text("utf-8")).get("refusal", [])
+    assert all(entry["why"] for entry in raw)
+    return tuple(entry["words"] for entry in raw)
+
+
 def excuses(recording: Recording, surface: str, fields: set[str]) -> set[Reason] | None:
     """Return the reasons that cover all differing ``fields``, or None if there is a field that none covers."""
-    used = {reason for reason in reasons() if reason.covers(recording, surface) and reason.fields & fields}
+    used = {
+        reason
+        for reason in reasons()
+        if reason.covers(recording, surface) and reason.fields & fields
+    }
     return used if fields <= {name for reason in used for name in reason.fields} else None
 
 
@@ -87,7 +86,9 @@ def told_of(recording: Recording, *, reasoning_outside: bool) -> Told:
     if recording.status != 200:
         return Told(error={"status": recording.status})
     assert recording.wire is not None
-    return read(recording.wire, recording.body, stream=recording.stream, reasoning_outside=reasoning_outside)
+    return read(
+        recording.wire, recording.body, stream=recording.stream, reasoning_outside=reasoning_outside
+    )
 
 
 def refusal_for(recording: Recording, told: Told) -> Refusal | None:
@@ -104,7 +105,12 @@ def refusal_for(recording: Recording, told: Told) -> Refusal | None:
 
 
 def passed_differences(
-    recording: Recording, surface: Surface, refusal: Refusal | None, answered: Answered, *, include_usage: bool
+    recording: Recording,
+    surface: Surface,
+    refusal: Refusal | None,
+    answered: Answered,
+    *,
+    include_usage: bool,
 ) -> dict[str, str]:
     """Return what is wrong with an answer that passes on a recording in the surface's own dialect, by field."""
     if recording.stream and answered.status == 200:
@@ -118,14 +124,26 @@ def passed_differences(
     if refusal is None:
         if answered.status != 200:
             return {"status": f"{answered.status} {answered.body[:300]!r}, expected 200"}
-        return {} if answered.body == recording.body else {"bytes": f"found {answered.body[:300]!r}"}
+        return (
+            {} if answered.body == recording.body else {"bytes": f"found {answered.body[:300]!r}"}
+        )
     if answered.status != refusal.status:
         return {"status": f"{answered.status}, expected {refusal}"}
-    if recording.status != 200 and refusal in (INVALID, CONTEXT, LARGE) and recording.body.lstrip()[:1] == b"{":
+    if (
+        recording.status != 200
+        and refusal in (INVALID, CONTEXT, LARGE)
+        and recording.body.lstrip()[:1] == b"{"
+    ):
         # The provider's words about the client's own request, in the client's own dialect.
-        return {} if answered.body == recording.body else {"bytes": f"found {answered.body[:300]!r}"}
+        return (
+            {} if answered.body == recording.body else {"bytes": f"found {answered.body[:300]!r}"}
+        )
     error = json.loads(answered.body)["error"]
-    right = error.get("code") == refusal.code if surface.name == "chat" else error["type"] == refusal.kind
+    right = (
+        error.get("code") == refusal.code
+        if surface.name == "chat"
+        else error["type"] == refusal.kind
+    )
     return {} if right or refusal.code is None else {"error": f"{error}, expected {refusal}"}
 
 
@@ -139,7 +157,11 @@ def translated_differences(
         if heard.status not in (200, refusal.status):
             return {"status": f"{heard}, expected {refusal}"}
         right = heard.code == refusal.code if surface.name == "chat" else heard.kind == refusal.kind
-        return {} if right or (refusal.code is None and surface.name == "chat") else {"error": f"{heard}, expected {refusal}"}
+        return (
+            {}
+            if right or (refusal.code is None and surface.name == "chat")
+            else {"error": f"{heard}, expected {refusal}"}
+        )
     if refusal is not None:
         return {"status": f"an answer, expected {refusal}"}
     wanted = _wanted(surface.name, told)
@@ -147,17 +169,36 @@ def translated_differences(
         heard.tokens = None
     return {
         name: f"{_short(getattr(heard, name))}, expected {_short(getattr(wanted, name))}"
-        for name in ("text", "reasoning", "refusal", "calls", "finish", "tokens", "cut")
+        for name in (
+            "text",
+            "reasoning",
+            "refusal",
+            "explanation",
+            "images",
+            "calls",
+            "finish",
+            "tokens",
+            "cut",
+        )
         if _comparable(name, getattr(heard, name)) != _comparable(name, getattr(wanted, name))
     }
 
 
 def _wanted(surface: str, told: Told) -> Told:
     finish = _FINISH[surface].get(told.finish, told.finish)
-    wanted = Told(text=told.text, reasoning=told.reasoning, calls=told.calls, finish=finish, tokens=_bounded(told.tokens))
+    wanted = Told(
+        text=told.text,
+        reasoning=told.reasoning,
+        calls=told.calls,
+        finish=finish,
+        tokens=_bounded(told.tokens),
+    )
+    wanted.images = told.images
     if surface == "chat":
-        wanted.refusal = told.refusal
-    elif told.refusal:
+        wanted.refusal = told.refusal or told.explanation
+        return wanted
+    wanted.explanation = told.explanation or told.refusal
+    if told.refusal:
         # Anthropic's dialect says a refusal as text, and why it stopped.
         wanted.text, wanted.finish = told.text + told.refusal, "refusal"
     return wanted

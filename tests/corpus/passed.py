@@ -34,7 +34,11 @@ def chat(body: bytes, *, include_usage: bool) -> list[Frame]:
     finished = False
     for block in blocks(body):
         lines = [line for line in block if not line.startswith(("event:", "id:", "retry:"))]
-        data = "\n".join(line.removeprefix("data:").removeprefix(" ") for line in lines if line.startswith("data:"))
+        data = "\n".join(
+            line.removeprefix("data:").removeprefix(" ")
+            for line in lines
+            if line.startswith("data:")
+        )
         if data == "[DONE]":
             return [*out, DONE]
         if not data:
@@ -72,7 +76,9 @@ def messages(body: bytes) -> list[Frame]:
         if event.get("type") == "error":
             return [*out, ERROR]
         named = any(line.startswith("event:") for line in lines)
-        out.append(Frame("\n".join(lines if named else [f"event: {event['type']}", *lines]) + "\n\n"))
+        out.append(
+            Frame("\n".join(lines if named else [f"event: {event['type']}", *lines]) + "\n\n")
+        )
         if event.get("type") == "message_stop":
             return out
     return [*out, ERROR]

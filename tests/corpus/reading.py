@@ -31,12 +31,15 @@ class Told:
     """One answer. ``finish`` is a word of OpenAI's chat dialect, or ``stop_sequence``, ``pause`` or ``broken``.
 
     ``error`` is what the answer failed with, inside a 200 or by its status; ``cut`` says that it never came to its end.
-    ``calls`` are (name, arguments as they were written).
+    ``calls`` are (name, arguments as they were written). A ``refusal`` is what the model says, an ``explanation`` what is
+    said about its having been stopped.
     """
 
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
+    explanation: str = ""
+    images: int = 0
     calls: list[tuple[str, str]] = field(default_factory=list)
     finish: str = "stop"
     tokens: Tokens | None = None
@@ -50,12 +53,15 @@ def read(wire: str, body: bytes, *, stream: bool, reasoning_outside: bool = Fals
     if not stream or text.startswith("{"):
         document = json.loads(text)
         told = _error_told(document) or _DOCUMENTS[wire](document)
+        told.cut = False
     elif text.startswith("["):
         told = _gemini([*json.loads(text)])
     else:
         told = _STREAMS[wire](events(body))
     if reasoning_outside and told.tokens is not None:
-        told.tokens.completion = max(told.tokens.completion, _total(wire, body) - told.tokens.prompt)
+        told.tokens.completion = max(
+            told.tokens.completion, _total(wire, body) - told.tokens.prompt
+        )
     if told.calls and told.finish == "stop":
         told.finish = "tool_calls"
     return told
@@ -106,10 +112,11 @@ def _chat_document(document: Json) -> Told:
     message = choice.get("message") or {}
     told = Told(finish=_CHAT_FINISH.get(choice.get("finish_reason") or "stop", "stop"))
     _chat_message(told, message)
-    for call in message.get("tool_calls") or []:
-        told.calls.append(_chat_call(call))
+    calls = [_chat_call(call) for call in message.get("tool_calls") or []]
     if message.get("function_call"):
-        told.calls.append((message["function_call"]["name"], message["function_call"].get("arguments") or ""))
+        calls.append(_chat_call({"function": message["function_call"]}))
+    # Snowflake fills every field in: a call without a name is none.
+    told.calls = [(name, arguments) for name, arguments in calls if name]
     told.tokens = _chat_tokens(document)
     return told
 
@@ -147,13 +154,19 @@ def _chat_stream(payloads: list[Any]) -> Told:
 
 def _chat_message(told: Told, message: Json) -> None:
     content = message.get("content")
-    for part in content if isinstance(content, list) else [{"type": "text", "text": content or ""}]:
+    parts: list[Json] = (
+        content if isinstance(content, list) else [{"type": "text", "text": content}]
+    )
+    for part in parts:
         if part.get("type") == "text":
             told.text += part.get("text") or ""
         elif part.get("type") == "thinking":
-            told.reasoning += "".join(piece.get("text") or "" for piece in part.get("thinking") or [])
+            told.reasoning += "".join(
+                piece.get("text") or "" for piece in part.get("thinking") or []
+            )
     details = "".join(
-        detail.get("text") or detail.get("summary") or "" for detail in message.get("reasoning_details") or []
+        detail.get("text") or detail.get("summary") or ""
+        for detail in message.get("reasoning_details") or []
     )
     told.reasoning += message.get("reasoning_content") or message.get("reasoning") or details
     told.refusal += message.get("refusal") or ""
@@ -193,7 +206,7 @@ def _chat_tokens(document: Json) -> Tokens | None:
         cached=prompt.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or 0,
         written=prompt.get("cache_write_tokens") or 0,
         completion=usage.get("completion_tokens") or 0,
-        reasoning=completion.get("reasoning_tokens") or 0,
+        reasoning=completion.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0,
     )
 
 
@@ -213,7 +226,7 @@ def _messages_document(document: Json) -> Told:
     told = Told(finish=_MESSAGES_FINISH.get(document.get("stop_reason") or "end_turn", "stop"))
     for block in document.get("content") or []:
         _messages_block(told, block)
-    told.refusal = (document.get("stop_details") or {}).get("explanation") or ""
+    told.explanation = (document.get("stop_details") or {}).get("explanation") or ""
     told.tokens = _messages_tokens(document.get("usage"))
     return told
 
@@ -240,10 +253,18 @@ def _messages_stream(payloads: list[Any]) -> Told:
                 if event["index"] in called:
                     called[event["index"]][1] += delta.get("partial_json") or ""
             case "message_delta":
-                usage |= {name: value for name, value in (event.get("usage") or {}).items() if value is not None}
-                told.finish = _MESSAGES_FINISH.get(event["delta"].get("stop_reason") or "end_turn", "stop")
+                usage |= {
+                    name: value
+                    for name, value in (event.get("usage") or {}).items()
+                    if value is not None
+                }
+                told.finish = _MESSAGES_FINISH.get(
+                    event["delta"].get("stop_reason") or "end_turn", "stop"
+                )
             case "message_stop":
                 told.cut = False
+            case _:
+                pass
     told.calls = [(name, arguments) for name, arguments in called.values()]
     told.tokens = _messages_tokens(usage)
     return told
@@ -257,6 +278,8 @@ def _messages_block(told: Told, block: Json) -> None:
             told.reasoning += block.get("thinking") or ""
         case "tool_use":
             told.calls.append((block["name"], json.dumps(block["input"])))
+        case _:
+            pass
 
 
 def _messages_tokens(usage: Json | None) -> Tokens | None:
@@ -266,7 +289,9 @@ def _messages_tokens(usage: Json | None) -> Tokens | None:
     kinds = [entry.get("type") for entry in usage.get("iterations") or []]
     if "compaction" in kinds and "fallback_message" not in kinds:
         # The top level tells the last message alone; each compaction is a call of its own, and is billed.
-        counted = [entry for entry in usage["iterations"] if entry.get("type") in ("message", "compaction")]
+        counted = [
+            entry for entry in usage["iterations"] if entry.get("type") in ("message", "compaction")
+        ]
 
     def total(name: str) -> int:
         return sum(entry.get(name) or 0 for entry in counted)
@@ -297,7 +322,8 @@ _MESSAGES_FINISH = {
 def _responses_document(document: Json) -> Told:
     if document.get("status") == "failed":
         return Told(error=document.get("error") or "failed")
-    told = Told()
+    # One that is still being worked on was asked for in the background, which no call of ours is.
+    told = Told(finish="broken" if document.get("status") in ("queued", "in_progress") else "stop")
     for item in document.get("output") or []:
         match item.get("type"):
             case "message":
@@ -306,9 +332,15 @@ def _responses_document(document: Json) -> Told:
                     told.refusal += part.get("refusal") or ""
             case "reasoning":
                 summary = "\n\n".join(part.get("text") or "" for part in item.get("summary") or [])
-                told.reasoning += summary or "".join(part.get("text") or "" for part in item.get("content") or [])
+                told.reasoning += summary or "".join(
+                    part.get("text") or "" for part in item.get("content") or []
+                )
             case "function_call" | "custom_tool_call":
                 told.calls.append(_responses_call(item))
+            case "image_generation_call":
+                told.images += bool(item.get("result"))
+            case _:
+                pass
     _responses_end(told, document)
     return told
 
@@ -333,23 +365,33 @@ def _responses_stream(payloads: list[Any]) -> Told:
                 told.reasoning += "\n\n"
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
                 told.reasoning += event["delta"]
-            case "response.output_item.done" if event["item"]["type"] in ("function_call", "custom_tool_call"):
+            case "response.output_item.done" if event["item"]["type"] in (
+                "function_call",
+                "custom_tool_call",
+            ):
                 told.calls.append(_responses_call(event["item"]))
             case "response.completed" | "response.incomplete":
                 told.cut = False
                 _responses_end(told, event["response"])
+            case _:
+                pass
     return told
 
 
 def _responses_call(item: Json) -> tuple[str, str]:
-    name = f"{item['namespace']}__{item['name']}" if item.get("namespace") else item["name"]
-    return name, item.get("arguments") or item.get("input") or ""
+    # A client that offered no tool for free text is told of one as it is told of every tool: with named arguments.
+    free = item["type"] == "custom_tool_call"
+    return item["name"], json.dumps({"input": item["input"]}) if free else item.get(
+        "arguments"
+    ) or ""
 
 
 def _responses_end(told: Told, response: Json) -> None:
     reason = (response.get("incomplete_details") or {}).get("reason")
     if reason is not None:
-        told.finish = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(reason, "pause")
+        told.finish = {"max_output_tokens": "length", "content_filter": "content_filter"}.get(
+            reason, "pause"
+        )
     usage = response.get("usage")
     if usage:
         details = usage.get("input_tokens_details") or {}
@@ -372,7 +414,11 @@ def _gemini(payloads: list[Any]) -> Told:
         if chunk.get("error"):
             told.error = chunk["error"]
             return told
-        usage |= {name: value for name, value in (chunk.get("usageMetadata") or {}).items() if value is not None}
+        usage |= {
+            name: value
+            for name, value in (chunk.get("usageMetadata") or {}).items()
+            if value is not None
+        }
         blocked = chunk.get("promptFeedback") or {}
         if blocked.get("blockReason") and not chunk.get("candidates"):
             told.refusal += blocked.get("blockReasonMessage") or blocked["blockReason"]
@@ -388,21 +434,42 @@ def _gemini(payloads: list[Any]) -> Told:
                     told.reasoning += part.get("text") or ""
                 else:
                     told.text += part.get("text") or ""
+                    told.images += (
+                        (part.get("inlineData") or {}).get("mimeType", "").startswith("image/")
+                    )
             reason = candidate.get("finishReason")
             if reason is not None:
                 told.finish, told.cut = _gemini_finish(reason), False
+                told.explanation = (
+                    candidate.get("finishMessage") or "" if told.finish == "content_filter" else ""
+                )
     told.tokens = _gemini_tokens(usage) if usage else None
     return told
 
 
 def _gemini_finish(reason: str | int) -> str:
     if isinstance(reason, int):
-        reason = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")[reason]
-    if reason in ("STOP",):
+        reason = (
+            "FINISH_REASON_UNSPECIFIED",
+            "STOP",
+            "MAX_TOKENS",
+            "SAFETY",
+            "RECITATION",
+            "OTHER",
+        )[reason]
+    if reason == "STOP":
         return "stop"
-    if reason in ("MAX_TOKENS",):
+    if reason == "MAX_TOKENS":
         return "length"
-    if reason in ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "LANGUAGE"):
+    if reason in (
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "MODEL_ARMOR",
+        "LANGUAGE",
+    ):
         return "content_filter"
     return "broken"
 
@@ -411,8 +478,10 @@ def _gemini_tokens(usage: Json) -> Tokens:
     def count(name: str) -> int:
         return usage.get(name) or 0
 
-    prompt = count("promptTokenCount") + count("toolUsePromptTokenCount")
     candidates, thoughts = count("candidatesTokenCount"), count("thoughtsTokenCount")
+    # Of a document behind a URL only the total knows what it has cost.
+    asked = count("promptTokenCount") or max(0, count("totalTokenCount") - candidates - thoughts)
+    prompt = asked + count("toolUsePromptTokenCount")
     # Some answers count the thoughts among the candidates' tokens: then the total leaves no room for them.
     within = bool(candidates) and prompt + candidates == count("totalTokenCount")
     return Tokens(
@@ -441,69 +510,3 @@ _STREAMS: dict[str, Callable[[list[Any]], Told]] = {
     "openai-responses": _responses_stream,
     "gemini": _gemini,
 }
-
-
-# Refusals.
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """How a client is told of a failure: the status, OpenAI's ``code`` (None: the upstream's own) and Anthropic's type."""
-
-    status: int
-    code: str | None
-    kind: str
-
-
-INVALID = Refusal(400, None, "invalid_request_error")
-CONTEXT = Refusal(400, "context_length_exceeded", "invalid_request_error")
-POLICY = Refusal(400, "content_policy_violation", "invalid_request_error")
-ACCOUNT = Refusal(502, "upstream_auth", "api_error")
-QUOTA = Refusal(503, "no_healthy_account", "overloaded_error")
-LIMITED = Refusal(429, "rate_limit_exceeded", "rate_limit_error")
-UNKNOWN = Refusal(404, "model_not_found", "not_found_error")
-LARGE = Refusal(413, "request_too_large", "request_too_large")
-BUSY = Refusal(503, "overloaded", "overloaded_error")
-LATE = Refusal(504, "timeout", "timeout_error")
-BROKEN = Refusal(502, "upstream_error", "api_error")
-TRUNCATED = Refusal(502, "upstream_disconnected", "api_error")
-MALFORMED = Refusal(502, "upstream_malformed", "api_error")
-
-_WORDS = (
-    (CONTEXT, r"context_length_exceeded|maximum context length|prompt is too long|reduce the length of the messages"
-              r"|input token count"),
-    (POLICY, r'"code": ?"content_(filter|policy_violation)"'),
-    (QUOTA, r"insufficient_quota|credit balance is too low|PerDay|billing_hard_limit|exceeded your current quota"),
-    (ACCOUNT, r"API_KEY_INVALID|invalid_api_key|wrong_api_key"),
-)
-_STATUSES = {
-    401: ACCOUNT, 402: QUOTA, 403: ACCOUNT, 404: UNKNOWN, 408: LATE, 413: LARGE, 429: LIMITED,
-    500: BROKEN, 502: BROKEN, 503: BUSY, 504: LATE, 529: BUSY,
-}  # fmt: skip
-
-
-def refusal_of(status: int, body: bytes | Json | str) -> Refusal:
-    """Return how a client is told of an answer with an error status, or of an error object with the status inside it."""
-    text = body.decode() if isinstance(body, bytes) else json.dumps(body)
-    if status in (400, 402, 403, 422, 429):
-        for refusal, words in _WORDS:
-            if re.search(words, text):
-                return refusal
-    return _STATUSES.get(status, INVALID if 400 <= status < 500 else BROKEN)
-
-
-def refusal_inside(error: Json | str) -> Refusal:
-    """Return how a client is told of an error object that came with status 200."""
-    if not isinstance(error, dict):
-        return BROKEN
-    for name in ("status_code", "code", "status"):
-        if isinstance(error.get(name), int) and error[name] >= 400:
-            return refusal_of(error[name], error)
-    words = {str(error.get(name)) for name in ("type", "code", "status")}
-    if words & {"rate_limit_exceeded", "rate_limit_error", "RESOURCE_EXHAUSTED"}:
-        return LIMITED
-    if words & {"overloaded_error", "UNAVAILABLE"}:
-        return BUSY
-    if words & {"invalid_request_error", "INVALID_ARGUMENT"}:
-        return refusal_of(400, error)
-    return BROKEN

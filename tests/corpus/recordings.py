@@ -76,7 +76,11 @@ def model_calls() -> list[Recording]:
 def _read(path: Path) -> Recording:
     raw = json.loads(path.read_text("utf-8"))
     body = raw["response_body"]
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    text = (
+        body
+        if isinstance(body, str)
+        else json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    )
     headers = {name.lower(): value for name, value in (raw["response_headers"] or {}).items()}
     return Recording(
         id=raw["id"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,11 @@ import httpx2
 import openai
 
 from proxy.providers import Dialect
-from tests.corpus.reading import Told, Tokens
+from tests.corpus.reading import Tokens, Told
 from tests.integration.wire import Answered
+
+_PICTURE = re.compile(r"!\[[^]]*\]\(data:[^)]*\)")
+"""How an image is told in a dialect whose answers have none: as Markdown."""
 
 
 class Played(httpx2.AsyncBaseTransport):
@@ -24,7 +28,11 @@ class Played(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         assert self.answered is not None
-        headers = {k: v for k, v in self.answered.headers.items() if k not in ("transfer-encoding", "content-length")}
+        headers = {
+            k: v
+            for k, v in self.answered.headers.items()
+            if k not in ("transfer-encoding", "content-length")
+        }
         return httpx2.Response(self.answered.status, headers=headers, content=self.answered.body)
 
 
@@ -71,15 +79,24 @@ class Sdks:
     async def messages(self, answered: Answered, *, stream: bool) -> Heard:
         """Return what the Anthropic SDK hears."""
         self._played.answered = answered
-        asked: Any = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]}
+        asked: Any = {
+            "model": "m",
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": "Hi"}],
+        }
         written: dict[int, str] = {}
         try:
             if not stream:
                 return _message(await self._anthropic.messages.create(**asked), written)
             async with self._anthropic.messages.stream(**asked) as events:
                 async for event in events:
-                    if event.type == "content_block_delta" and event.delta.type == "input_json_delta":
-                        written[event.index] = written.get(event.index, "") + event.delta.partial_json
+                    if (
+                        event.type == "content_block_delta"
+                        and event.delta.type == "input_json_delta"
+                    ):
+                        written[event.index] = (
+                            written.get(event.index, "") + event.delta.partial_json
+                        )
                 return _message(await events.get_final_message(), written)
         except anthropic.APIStatusError as error:
             body: Any = error.body
@@ -117,8 +134,13 @@ SURFACES = {
 
 def _chat_document(completion: Any) -> Told:
     choice = completion.choices[0]
-    told = Told(text=choice.message.content or "", finish=choice.finish_reason, refusal=choice.message.refusal or "")
+    told = Told(
+        text=choice.message.content or "",
+        finish=choice.finish_reason,
+        refusal=choice.message.refusal or "",
+    )
     told.reasoning = (choice.message.model_extra or {}).get("reasoning_content") or ""
+    told.images = len((choice.message.model_extra or {}).get("images") or [])
     told.calls = [_called(call) for call in choice.message.tool_calls or []]
     told.tokens = _chat_tokens(completion.usage)
     return told
@@ -135,6 +157,7 @@ def _chat_stream(chunks: list[Any]) -> Told:
             told.text += choice.delta.content or ""
             told.refusal += choice.delta.refusal or ""
             told.reasoning += (choice.delta.model_extra or {}).get("reasoning_content") or ""
+            told.images += len((choice.delta.model_extra or {}).get("images") or [])
             for call in choice.delta.tool_calls or []:
                 known = calls.setdefault(call.index, ["", ""])
                 known[0] += call.function.name or ""
@@ -174,6 +197,10 @@ def _message(message: Any, written: dict[int, str]) -> Told:
                 told.reasoning += block.thinking
             case "tool_use":
                 told.calls.append((block.name, written.get(index) or json.dumps(block.input)))
+            case _:
+                pass
+    told.text, told.images = _PICTURE.subn("", told.text)
+    told.explanation = (message.stop_details.explanation or "") if message.stop_details else ""
     usage = message.usage
     cached, made = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
     details = usage.output_tokens_details

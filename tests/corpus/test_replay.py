@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
 from proxy.providers import ALIASES, BUILTIN, Flags
+from tests.corpus import table
 from tests.corpus.comparison import (
     Reason,
-    Row,
     excuses,
     passed_differences,
     reasons,
@@ -23,9 +21,11 @@ from tests.corpus.comparison import (
     told_of,
     translated_differences,
 )
-from tests.corpus.reading import Refusal, Told
-from tests.corpus.recordings import Recording, absent, load, model_calls
+from tests.corpus.reading import Told
+from tests.corpus.recordings import Recording, absent, model_calls
+from tests.corpus.refusals import Refusal
 from tests.corpus.surfaces import SURFACES, Sdks, Surface
+from tests.corpus.table import CUTS, SEED, Row
 from tests.corpus.upstream import Player
 from tests.integration.gateway import Gateway, config_text, gateway, upstream
 from tests.integration.wire import Answered
@@ -35,14 +35,9 @@ pytestmark = [
     pytest.mark.timeout(240),
 ]
 
-CUTS = int(os.environ.get("SPLICE_CORPUS_CUTS", "1"))
-"""How often each answer is also sent cut."""
-SEED = int(os.environ.get("SPLICE_CORPUS_SEED", random.SystemRandom().randrange(1 << 32)))
-
 _LONGEST = 10
 """Seconds that one answer may take before it counts as none."""
 
-_ROWS: dict[str, Row] = {}
 _USED: set[Reason] = set()
 _TRIED: set[str] = set()
 
@@ -68,13 +63,15 @@ class Case:
     @property
     def stream(self) -> bool:
         """Whether the client streams: as the recorded one did."""
-        return self.recording.stream if self.recording.status == 200 else self.recording.request_stream
+        return (
+            self.recording.stream if self.recording.status == 200 else self.recording.request_stream
+        )
 
 
 @pytest.mark.parametrize("surface", SURFACES.values(), ids=SURFACES)
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_recorded_answers_arrive_as_they_were_given(provider: str, surface: Surface) -> None:
-    row = _ROWS.setdefault(f"{provider} {surface.name}", Row())
+    row = table.row(provider, surface.name)
     recordings = [recording for recording in model_calls() if recording.provider == provider]
     player, sdks = Player(recordings), Sdks()
     cases = [_case(recording, surface) for recording in recordings]
@@ -111,11 +108,19 @@ async def _try(case: Case, player: Player, running: Gateway, sdks: Sdks, row: Ro
         player.seed = SEED + number
         cut = await _asked(case, running, include_usage=not (case.native and number % 2 == 0))
         if case.native and number % 2 == 0:
-            found = passed_differences(case.recording, case.surface, case.refusal, cut, include_usage=False)
-            different |= {name: f"cut, {text}" for name, text in found.items() if name not in different}
+            found = passed_differences(
+                case.recording, case.surface, case.refusal, cut, include_usage=False
+            )
+            different |= {
+                name: f"cut, {text}" for name, text in found.items() if name not in different
+            }
         elif _without_minted(cut.body) != _without_minted(whole.body):
-            different["cut bytes"] = f"seed {player.seed}: {_first_difference(cut.body, whole.body)}"
-    where = f"{case.recording.id} ({case.recording.wire}, {'stream' if case.stream else 'document'})"
+            different["cut bytes"] = (
+                f"seed {player.seed}: {_first_difference(cut.body, whole.body)}"
+            )
+    where = (
+        f"{case.recording.id} ({case.recording.wire}, {'stream' if case.stream else 'document'})"
+    )
     if not different:
         row.equal += 1
         return
@@ -132,7 +137,9 @@ async def _differences(case: Case, answered: Answered, sdks: Sdks) -> dict[str, 
     if not answered.whole:
         return {"status": "no whole answer came"}
     if case.native:
-        return passed_differences(case.recording, case.surface, case.refusal, answered, include_usage=True)
+        return passed_differences(
+            case.recording, case.surface, case.refusal, answered, include_usage=True
+        )
     heard = await case.surface.hear(sdks, answered, stream=case.stream)
     return translated_differences(case.surface, case.told, case.refusal, heard)
 
@@ -176,22 +183,8 @@ def _without_minted(body: bytes) -> bytes:
 
 
 def _first_difference(one: bytes, other: bytes) -> str:
-    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    at = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
     return f"{one[max(at - 60, 0) : at + 100]!r} where the whole answer gave {other[max(at - 60, 0) : at + 100]!r}"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _table() -> Iterator[None]:
-    """Print what became of the recordings, where output is shown."""
-    yield
-    if not _ROWS:
-        return
-    others = sorted({recording.endpoint for recording in load() if recording.wire is None})
-    print(f"\nseed {SEED}, {CUTS} cut pass{'' if CUTS == 1 else 'es'}")
-    print(f"{'provider':22} {'surface':9} {'tried':>6} {'equal':>6} {'with a reason':>14} {'differing':>10}")
-    for name, row in sorted(_ROWS.items()):
-        provider, surface = name.split()
-        print(f"{provider:22} {surface:9} {row.tried:6} {row.equal:6} {len(row.excused):14} {len(row.differing):10}")
-    sums = [sum(column) for column in zip(*((r.tried, r.equal, len(r.excused), len(r.differing)) for r in _ROWS.values()), strict=True)]
-    print(f"{'all':32} {sums[0]:6} {sums[1]:6} {sums[2]:14} {sums[3]:10}")
-    print(f"not replayed, since no surface answers them: {', '.join(others)}")

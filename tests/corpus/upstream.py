@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import re
@@ -25,10 +26,15 @@ class Player:
     def upstream(self) -> Scripted:
         return Scripted(self.play)
 
-    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request) -> None:
+    async def play(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request
+    ) -> None:
         """Answer one request."""
         recording = self._by_id[_model(request)]
-        lines = [f"HTTP/1.1 {recording.status} Recorded", *(f"{k}: {v}" for k, v in recording.headers.items())]
+        lines = [
+            f"HTTP/1.1 {recording.status} Recorded",
+            *(f"{k}: {v}" for k, v in recording.headers.items()),
+        ]
         if self.seed is None and not recording.stream:
             lines.append(f"content-length: {len(recording.body)}")
             writer.write(_head(lines) + recording.body)
@@ -53,9 +59,12 @@ def pieces(body: bytes, seed: int | None, identity: str) -> list[bytes]:
     source = random.Random(f"{seed} {identity}")
     ends = [found.start() for found in re.finditer(rb"[\r\n]", body)]
     places = {source.randrange(1, len(body)) for _ in range(source.randrange(1, 20))}
-    places |= {source.choice(ends) + source.randrange(3) for _ in range(min(len(ends), source.randrange(20)))}
+    places |= {
+        source.choice(ends) + source.randrange(3)
+        for _ in range(min(len(ends), source.randrange(20)))
+    }
     edges = [0, *sorted(place for place in places if 0 < place < len(body)), len(body)]
-    return [body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [body[start:end] for start, end in itertools.pairwise(edges)]
 
 
 def _head(lines: list[str]) -> bytes:

@@ -33,7 +33,13 @@ def load() -> list[Case]:
     named = os.environ.get(VARIABLE, "")
     paths = [Path(entry) for entry in named.split(os.pathsep) if entry] or [OWN]
     return [
-        Case(raw["direction"], raw["name"], raw.get("match", "exact") == "exact", raw["input"], raw["expected"])
+        Case(
+            raw["direction"],
+            raw["name"],
+            raw.get("match", "exact") == "exact",
+            raw["input"],
+            raw["expected"],
+        )
         for path in paths
         for line in path.read_text("utf-8").split("\n")  # not splitlines: a text may hold U+2028
         if line.strip()
@@ -44,7 +50,9 @@ def load() -> list[Case]:
 def identifiers(cases: list[Case]) -> list[str]:
     """Return a different test id for each case: its name, behind its direction where the name alone is not one."""
     names = Counter(case.name for case in cases)
-    told = [case.name if names[case.name] == 1 else f"{case.direction}: {case.name}" for case in cases]
+    told = [
+        case.name if names[case.name] == 1 else f"{case.direction}: {case.name}" for case in cases
+    ]
     repeated: Counter[str] = Counter()
     out = []
     for one in told:
@@ -56,7 +64,9 @@ def identifiers(cases: list[Case]) -> list[str]:
 def agree(case: Case, actual: Any, expected: Any) -> None:
     """Assert that ``actual`` is what the case wants: all of it, or only what ``expected`` names."""
     found = difference(actual, expected, exact=case.exact)
-    assert found is None, f"{found}\n--- actual\n{_pretty(actual)}\n--- expected\n{_pretty(expected)}"
+    assert found is None, (
+        f"{found}\n--- actual\n{_pretty(actual)}\n--- expected\n{_pretty(expected)}"
+    )
 
 
 def difference(actual: Any, expected: Any, *, exact: bool, path: str = "$") -> str | None:
@@ -76,7 +86,11 @@ def difference(actual: Any, expected: Any, *, exact: bool, path: str = "$") -> s
             found = difference(one, other, exact=exact, path=f"{path}[{index}]")
             if found is not None:
                 return found
-        return None if len(actual) == len(expected) else f"{path} has {len(actual)} entries, expected {len(expected)}"
+        return (
+            None
+            if len(actual) == len(expected)
+            else f"{path} has {len(actual)} entries, expected {len(expected)}"
+        )
     if isinstance(actual, bool) != isinstance(expected, bool) or actual != expected:
         return f"{path} is {actual!r}, expected {expected!r}"
     return None

@@ -165,7 +165,9 @@ def reply_of(context: Json) -> Reply:
         legacy_functions=bool(context.get("legacy_functions")),
         custom_tools=frozenset(context.get("custom_tools") or ()),
         namespaces={
-            flat: (pair["namespace"], pair["name"]) if isinstance(pair, dict) else (pair[0], pair[1])
+            flat: (pair["namespace"], pair["name"])
+            if isinstance(pair, dict)
+            else (pair[0], pair[1])
             for flat, pair in namespaces.items()
         },
         estimate_input=lambda: estimate.get("input_tokens", 0),
@@ -178,13 +180,17 @@ def translation(upstream: Dialect, client: Dialect, context: Json) -> Translatio
     meter = ToldMeter(context.get("estimate"))
     encoder = SPOKEN[client].encoder(reply, meter)
     turn = _restored(encoder, upstream, context)
-    return Translation(SPOKEN[upstream].decoder(turn, flags_of(context.get("account"))), encoder, meter, reply)
+    return Translation(
+        SPOKEN[upstream].decoder(turn, flags_of(context.get("account"))), encoder, meter, reply
+    )
 
 
 def whole(upstream: Dialect, client: Dialect, context: Json) -> Whole:
     """Return the translator of a case's document."""
     collected = Collected()
-    decoder = SPOKEN[upstream].decoder(_restored(collected, upstream, context), flags_of(context.get("account")))
+    decoder = SPOKEN[upstream].decoder(
+        _restored(collected, upstream, context), flags_of(context.get("account"))
+    )
     return Whole(decoder, collected, SPOKEN[client].write_answer, reply_of(context), document=True)
 
 
@@ -222,7 +228,9 @@ def _frame(upstream: Dialect, event: Any) -> bytes:
     match upstream:
         case "gemini":
             return b"data: %b\r\n\r\n" % data
-        case "anthropic" | "openai-responses" if isinstance(event, dict) and isinstance(event.get("type"), str):
+        case "anthropic" | "openai-responses" if isinstance(event, dict) and isinstance(
+            event.get("type"), str
+        ):
             return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), data)
         case _:
             return b"data: %b\n\n" % data
@@ -235,7 +243,9 @@ def _restored(turn: Turn, upstream: Dialect, context: Json) -> Turn:
         json_tool = "json"
     if not custom and not json_tool:
         return turn
-    return Restored(turn, Names.of(upstream, custom), json_tool=json_tool or None, custom_tools=custom)
+    return Restored(
+        turn, Names.of(upstream, custom), json_tool=json_tool or None, custom_tools=custom
+    )
 
 
 def _minted(given: list[str]) -> Iterator[str]:

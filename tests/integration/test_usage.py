@@ -25,5 +25,5 @@ async def test_the_log_line_tells_the_tokens_of_a_call(surface, dialect, stream)
         "output_tokens": spoken.OUTPUT,
     }
     assert (line["status"], line["stream"], line["attempts"], line["key"]) == (200, stream, 1, "tester")
-    assert "estimated" not in line
-    assert "error_type" not in line
+    assert not line.get("estimated")
+    assert line.get("error_type") is None
