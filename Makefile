@@ -66,7 +66,7 @@ bench: setup ## the benchmark table
 	@$(BIN)/python -m bench.gateway
 
 corpus: setup ## the table of replayed recordings
-	@$(BIN)/pytest -s tests/corpus
+	@SPLICE_CORPUS_CUTS=$${SPLICE_CORPUS_CUTS:-5} $(BIN)/pytest -q tests/corpus
 
 chaos: setup ## the long fault tests
 	@$(BIN)/pytest --timeout=0 -m chaos tests/chaos

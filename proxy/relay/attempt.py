@@ -79,7 +79,7 @@ class Attempt:
     """A receiver of one answer. ``outcome`` is resolved once; ``committed`` says that the client has bytes of it."""
 
     __slots__ = (
-        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_status",
+        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_status", "_write",
         "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at",
     )  # fmt: skip
 
@@ -96,6 +96,7 @@ class Attempt:
         self._host = host
         self._plan = plan
         self._now: Callable[[], float] = loop.time
+        self._write = host.delivery.write
         self._refusal: list[bytes] | None = None
         self._status = 0
         self._held: list[bytes] = []
@@ -149,7 +150,7 @@ class Attempt:
             if answer.ended:
                 self._conclude(out)
             elif out:
-                self._host.delivery.write(out, self._now())
+                self._write(out)
             return
         self._before_content(answer, out, len(data))
 
@@ -234,7 +235,7 @@ class Attempt:
 
     def _forward(self, out: bytes) -> None:
         if self.committed:
-            self._host.delivery.write(out, self._now())
+            self._write(out)
         else:
             self.committed = True
             self._begin(out)
@@ -244,9 +245,9 @@ class Attempt:
         fields = self._host.first_content(now)
         delivery = self._host.delivery
         if not delivery.started:
-            delivery.start(fields, out, now)
+            delivery.start(fields, out)
         elif out:
-            delivery.write(out, now)
+            delivery.write(out)
 
     def _conclude(self, out: bytes) -> None:
         """Send the last frames; the books are closed before they go."""
@@ -259,7 +260,7 @@ class Attempt:
             self._begin(b"")
         self.over_at = self._now()
         self._host.settle(answer)
-        self._host.delivery.finish(out, self.over_at)
+        self._host.delivery.finish(out)
         self._resolve(Delivered())
 
     def _released(self) -> bytes:

@@ -73,6 +73,7 @@ class Call:
         self._task = task
         self._loop = means.loop
         self._started = self._loop.time()
+        self._quiet_since = self._started
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
@@ -173,7 +174,7 @@ class Call:
             if not self.wants_stream:
                 return Delivered(rest)
             self.settle(answer)
-            self.delivery.finish(rest, self._loop.time())
+            self.delivery.finish(rest)
             return Delivered()
         return outcome
 
@@ -300,10 +301,14 @@ class Call:
 
     def _beat(self, now: float) -> None:
         delivery = self.delivery
+        if delivery.wrote:
+            delivery.wrote = False
+            self._quiet_since = now
+            return
         if (
             not self.wants_stream
             or delivery.finished
-            or now - delivery.touched < self._means.streaming.heartbeat
+            or now - self._quiet_since < self._means.streaming.heartbeat
         ):
             return
         beat = CLIENTS[self._asked.dialect].heartbeat
@@ -311,12 +316,12 @@ class Call:
             return
         attempt = self._attempt
         if not delivery.started:
-            delivery.start(b"", b": keep-alive\n\n", now)
+            delivery.start(b"", b": keep-alive\n\n")
         elif attempt is not None and attempt.committed:
-            delivery.write(beat, now)
+            delivery.write(beat)
         else:
             # An event of the dialect may not come before its first one; a comment always may.
-            delivery.write(b": keep-alive\n\n", now)
+            delivery.write(b": keep-alive\n\n")
 
     def dismiss(self) -> None:
         """End the call because the gateway stops."""
@@ -339,15 +344,13 @@ class Call:
     def _fail_stream(self, error: GatewayError) -> None:
         self.settle_failed(error, 200)
         frame = self._means.frame_error[self._asked.dialect](error, self._asked.request_id)
-        self.delivery.finish(frame, self._loop.time())
+        self.delivery.finish(frame)
 
     def _deliver_document(self, document: bytes) -> None:
         attempt = self._attempt
         if attempt is not None and attempt.answer is not None:
             self.settle(attempt.answer)
-        self.delivery.document(
-            200, self._fields() + self._usage_fields(), document, self._loop.time()
-        )
+        self.delivery.document(200, self._fields() + self._usage_fields(), document)
 
     def _fields(self) -> bytes:
         """Return the header lines that are known once an account has answered."""

@@ -6,6 +6,8 @@ import asyncio
 from http import HTTPStatus
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+_SIZES = tuple(b"%x\r\n" % size for size in range(4096))
+"""The first line of a chunk by its size: looked up, since formatting it took longer than the write around it."""
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -13,8 +15,8 @@ class Delivery:
     """One answer on one client connection; every method is synchronous, and does nothing once the client has left.
 
     A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. HTTP/1.0 knows no chunks: its stream
-    ends with the connection. ``touched`` is the loop time of the last write, ``paused_at`` that of the moment since which
-    the client has not been reading, or None.
+    ends with the connection. ``wrote`` is set by every write, for whoever looks from time to time whether there was one.
+    ``paused_at`` is the loop time of the moment since which the client has not been reading, or None.
     """
 
     __slots__ = (
@@ -26,7 +28,7 @@ class Delivery:
         "finished",
         "paused_at",
         "started",
-        "touched",
+        "wrote",
     )
 
     def __init__(
@@ -36,7 +38,6 @@ class Delivery:
         fields: bytes,
         http10: bool,
         closing: bool,
-        now: float,
     ) -> None:
         self._transport = transport
         self._chunked = not http10
@@ -47,7 +48,7 @@ class Delivery:
         """The request was a HEAD: its answer ends with its head."""
         self.started = False
         self.finished = False
-        self.touched = now
+        self.wrote = False
         self.paused_at: float | None = None
 
     @property
@@ -59,31 +60,31 @@ class Delivery:
         """Close the connection after the answer: what the client still sends would be read as its next request."""
         self._closing = True
 
-    def start(self, fields: bytes, data: bytes, now: float) -> None:
+    def start(self, fields: bytes, data: bytes) -> None:
         """Send the head of a stream together with its first bytes."""
         self.started = True
         framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
         closing = b"Connection: close\r\n" if self._closing else b""
         head = b"".join((STREAM_HEAD, self.fields, fields, framing, closing, b"\r\n"))
-        self._send(head + self._framed(data), now)
+        self._send(head + self._framed(data))
 
-    def write(self, data: bytes, now: float) -> None:
+    def write(self, data: bytes) -> None:
         """Send bytes of a stream that has started. Runs once a read."""
-        self.touched = now
+        self.wrote = True
         transport = self._transport
         if not transport.is_closing():
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            transport.write(self._framed(data))
 
-    def finish(self, data: bytes, now: float) -> None:
+    def finish(self, data: bytes) -> None:
         """Send the last bytes of a stream and its end in one write."""
         self.finished = True
         ending = b"0\r\n\r\n" if self._chunked else b""
-        self._send(self._framed(data) + ending, now)
+        self._send(self._framed(data) + ending)
         if not self._chunked and not self._transport.is_closing():
             self._transport.close()
 
     def document(
-        self, status: int, fields: bytes, body: bytes, now: float, kind: bytes = b"application/json"
+        self, status: int, fields: bytes, body: bytes, kind: bytes = b"application/json"
     ) -> None:
         """Send a whole answer."""
         self.started = self.finished = True
@@ -91,22 +92,23 @@ class Delivery:
         head = b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"Error"))
         if status != HTTPStatus.NO_CONTENT:
             head += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
-        self._send(
-            b"".join((head, self.fields, fields, closing, b"\r\n", b"" if self.bodiless else body)),
-            now,
-        )
+        shown = b"" if self.bodiless else body
+        self._send(b"".join((head, self.fields, fields, closing, b"\r\n", shown)))
 
     def abort(self) -> None:
         """Drop the client, who does not read."""
         self._transport.abort()
 
     def _framed(self, data: bytes) -> bytes:
-        if not data:
-            return b""
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        if not data or not self._chunked:
+            return data
+        size = len(data)
+        if size < len(_SIZES):
+            return b"".join((_SIZES[size], data, b"\r\n"))
+        return b"%x\r\n%b\r\n" % (size, data)
 
-    def _send(self, data: bytes, now: float) -> None:
-        self.touched = now
+    def _send(self, data: bytes) -> None:
+        self.wrote = True
         # A closed uvloop transport raises on write.
         if data and not self._transport.is_closing():
             self._transport.write(data)

@@ -113,6 +113,9 @@ class Catalog:
 
     def _targets(self, name: str) -> tuple[Target, ...]:
         """Return the one target of a name that is no configured model's: ``provider/model`` or a plain upstream id."""
+        if not {".", ".."}.isdisjoint(name.split("/")):
+            # Gemini has the model in the path of the call, where such a name would lead elsewhere.
+            return ()
         head, slash, rest = name.partition("/")
         if slash and rest:
             provider = self._provider(head)

@@ -55,7 +55,7 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
         await _carry(gateway, exchange, asked, route, make_count_plan)
     except CannotCount:
         exchange.record.usage = None
-        exchange.json(200, {"input_tokens": asked.estimate_input()}, gateway.now())
+        exchange.json(200, {"input_tokens": asked.estimate_input()})
 
 
 async def models(gateway: Gateway, exchange: Exchange) -> None:
@@ -63,7 +63,7 @@ async def models(gateway: Gateway, exchange: Exchange) -> None:
     key = gateway.identify(exchange)
     names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
     shape = listing.shape_of(exchange.request.headers)
-    exchange.json(200, listing.render(names, shape, int(gateway.clock())), gateway.now())
+    exchange.json(200, listing.render(names, shape, int(gateway.clock())))
 
 
 async def model(gateway: Gateway, exchange: Exchange) -> None:
@@ -72,7 +72,7 @@ async def model(gateway: Gateway, exchange: Exchange) -> None:
     name = listing.name_in(exchange.path)
     gateway.route(key, name, param="model")
     shape = listing.shape_of(exchange.request.headers)
-    exchange.json(200, listing.render_one(name, shape, int(gateway.clock())), gateway.now())
+    exchange.json(200, listing.render_one(name, shape, int(gateway.clock())))
 
 
 async def front_page(gateway: Gateway, exchange: Exchange) -> None:
@@ -91,36 +91,34 @@ async def front_page(gateway: Gateway, exchange: Exchange) -> None:
         f"Health           {base}/healthz  {base}/readyz",
         "Your key goes into Authorization: Bearer, or x-api-key.",
     )
-    exchange.text("\n".join(lines) + "\n", gateway.now())
+    exchange.text("\n".join(lines) + "\n")
 
 
-async def hello(gateway: Gateway, exchange: Exchange) -> None:
+async def hello(_: Gateway, exchange: Exchange) -> None:
     """GET and HEAD /api/hello: Claude Code warms its connection up with it."""
-    exchange.json(200, {"message": "hello"}, gateway.now())
+    exchange.json(200, {"message": "hello"})
 
 
 async def healthz(gateway: Gateway, exchange: Exchange) -> None:
     """GET /healthz: the process is alive."""
-    exchange.json(200, {"status": "ok", "version": gateway.version}, gateway.now())
+    exchange.json(200, {"status": "ok", "version": gateway.version})
 
 
 async def readyz(gateway: Gateway, exchange: Exchange) -> None:
     """GET /readyz: new requests are welcome."""
     if gateway.draining:
-        exchange.json(503, {"status": "draining"}, gateway.now())
+        exchange.json(503, {"status": "draining"})
     elif not len(gateway.pool):
-        exchange.json(503, {"status": "no account is configured"}, gateway.now())
+        exchange.json(503, {"status": "no account is configured"})
     else:
-        exchange.json(200, {"status": "ready"}, gateway.now())
+        exchange.json(200, {"status": "ready"})
 
 
 def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
     """Return the endpoint that answers OPTIONS for a path with these methods."""
 
     async def answer(gateway: Gateway, exchange: Exchange) -> None:
-        exchange.empty(
-            204, preflight(exchange, gateway.config.server.cors_origins, methods), gateway.now()
-        )
+        exchange.empty(204, preflight(exchange, gateway.config.server.cors_origins, methods))
 
     return answer
 

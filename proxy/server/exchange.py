@@ -69,7 +69,6 @@ class Exchange:
             fields=fields.encode(),
             http10=request.version == HttpVersion10,
             closing=draining or not request.keep_alive,
-            now=now,
         )
 
     def written(self) -> Written:
@@ -80,27 +79,27 @@ class Exchange:
         """Note that bytes go out past aiohttp, which must not answer too."""
         cast(Guard, self.request.protocol).answering = True
 
-    def json(self, status: int, document: Any, now: float, fields: bytes = b"") -> None:
+    def json(self, status: int, document: Any, fields: bytes = b"") -> None:
         """Answer with a JSON document."""
         self.answering()
         self.record.status = status
-        self.delivery.document(status, fields, orjson.dumps(document), now)
+        self.delivery.document(status, fields, orjson.dumps(document))
 
-    def text(self, text: str, now: float) -> None:
+    def text(self, text: str) -> None:
         """Answer with plain text."""
         self.answering()
         self.record.status = 200
         self.delivery.document(
-            200, b"", text.encode("utf-8", "replace"), now, kind=b"text/plain; charset=utf-8"
+            200, b"", text.encode("utf-8", "replace"), kind=b"text/plain; charset=utf-8"
         )
 
-    def empty(self, status: int, fields: bytes, now: float) -> None:
+    def empty(self, status: int, fields: bytes) -> None:
         """Answer with a head alone."""
         self.answering()
         self.record.status = status
-        self.delivery.document(status, fields, b"", now)
+        self.delivery.document(status, fields, b"")
 
-    def refuse(self, error: GatewayError, now: float) -> None:
+    def refuse(self, error: GatewayError) -> None:
         """Answer with ``error`` in the dialect of the path; the connection closes if the body has not been read."""
         self.answering()
         self.record.error = error
@@ -111,7 +110,7 @@ class Exchange:
             body = orjson.dumps(_ERROR_WRITERS[self.record.dialect](error, self.request_id))
         if not self.request.content.is_eof():
             self.delivery.close_after()
-        self.delivery.document(error.status, _error_fields(error), body, now)
+        self.delivery.document(error.status, _error_fields(error), body)
 
 
 def dialect_of(path: str) -> str:

@@ -123,7 +123,7 @@ class Gateway:
             exchange.record.status = error.status
             exchange.record.ended = now
             self.means.settle(exchange.record)
-        exchange.refuse(error, now)
+        exchange.refuse(error)
 
 
 def preflight(exchange: Exchange, allowed: tuple[str, ...], methods: str) -> bytes:

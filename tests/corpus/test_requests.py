@@ -23,6 +23,8 @@ from tests.golden.dialects import SPOKEN
 from tests.integration.gateway import config_text, gateway, upstream
 from tests.integration.scripted import Request, Scripted, chunked, whole
 
+Json = dict[str, Any]
+
 pytestmark = [
     pytest.mark.skipif(absent() is not None, reason=str(absent())),
     pytest.mark.timeout(120),
@@ -149,67 +151,53 @@ async def _say_yes(
 
 def _answer(target: str, *, stream: bool) -> bytes:
     if "chat/completions" in target:
-        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
-        if stream:
-            delta = {"role": "assistant", "content": "Yes"}
-            return _streamed({"id": "c", "choices": [{**choice, "delta": delta}]}, "[DONE]")
-        said = {"role": "assistant", "content": "Yes"}
-        return _document({"id": "c", "choices": [{**choice, "message": said}]})
-    if "responses" in target:
-        part = {"type": "output_text", "text": "Yes", "annotations": []}
-        item: dict[str, Any] = {
-            "type": "message",
-            "id": "msg_1",
-            "role": "assistant",
-            "status": "completed",
-            "content": [part],
-        }
-        response = {"id": "resp_1", "object": "response", "status": "completed", "output": [item]}
-        if stream:
-            opened: dict[str, Any] = {
-                "type": "response.created",
-                "response": {**response, "status": "in_progress", "output": []},
-            }
-            added: dict[str, Any] = {
-                "type": "response.output_item.added",
-                "output_index": 0,
-                "item": {**item, "content": []},
-            }
-            delta: dict[str, Any] = {
-                "type": "response.output_text.delta",
-                "output_index": 0,
-                "content_index": 0,
-                "delta": "Yes",
-            }
-            return _streamed(
-                opened, added, delta, {"type": "response.completed", "response": response}
-            )
-        return _document(response)
+        return _chat_answer(stream=stream)
+    if "/responses" in target:
+        return _responses_answer(stream=stream)
     if "/messages" in target:
-        block = {"type": "text", "text": "Yes"}
-        message: dict[str, Any] = {
-            "id": "msg_1",
-            "type": "message",
-            "role": "assistant",
-            "model": "m",
-            "content": [block],
-        }
-        usage = {"input_tokens": 1, "output_tokens": 1}
-        if stream:
-            return _streamed(
-                {"type": "message_start", "message": {**message, "content": [], "usage": usage}},
-                {"type": "content_block_start", "index": 0, "content_block": block},
-                {"type": "content_block_stop", "index": 0},
-                {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
-                {"type": "message_stop"},
-            )
-        return _document({**message, "stop_reason": "end_turn", "usage": usage})
-    candidate = {
-        "content": {"role": "model", "parts": [{"text": "Yes"}]},
-        "finishReason": "STOP",
-        "index": 0,
-    }
+        return _messages_answer(stream=stream)
+    content = {"role": "model", "parts": [{"text": "Yes"}]}
+    candidate = {"content": content, "finishReason": "STOP", "index": 0}
     return (_streamed if stream else _document)({"candidates": [candidate]})
+
+
+def _chat_answer(*, stream: bool) -> bytes:
+    said = {"role": "assistant", "content": "Yes"}
+    choice = {"index": 0, "finish_reason": "stop", "delta" if stream else "message": said}
+    answer = {"id": "c", "choices": [choice]}
+    return _streamed(answer, "[DONE]") if stream else _document(answer)
+
+
+def _responses_answer(*, stream: bool) -> bytes:
+    part = {"type": "output_text", "text": "Yes", "annotations": []}
+    item: Json = {"type": "message", "id": "msg_1", "role": "assistant", "content": [part]}
+    response = {"id": "resp_1", "object": "response", "status": "completed", "output": [item]}
+    if not stream:
+        return _document(response)
+    opened = {**response, "status": "in_progress", "output": []}
+    place = {"output_index": 0, "content_index": 0}
+    return _streamed(
+        {"type": "response.created", "response": opened},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+        {"type": "response.output_text.delta", "delta": "Yes", **place},
+        {"type": "response.completed", "response": response},
+    )
+
+
+def _messages_answer(*, stream: bool) -> bytes:
+    block = {"type": "text", "text": "Yes"}
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    message: Json = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m"}
+    if not stream:
+        whole_one = {"content": [block], "stop_reason": "end_turn", "usage": usage}
+        return _document({**message, **whole_one})
+    return _streamed(
+        {"type": "message_start", "message": {**message, "content": [], "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    )
 
 
 def _document(document: dict[str, Any]) -> bytes:
