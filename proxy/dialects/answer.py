@@ -326,14 +326,16 @@ def _parsed(body: bytes) -> object:
 
 
 def _refused(document: object) -> GatewayError | None:
-    """Return the failure that a document with status 200 stands for, if it is one."""
+    """Return the failure that a document with status 200 stands for, if it is one.
+
+    Resellers put an upstream's error at the top, or into the choice whose text it broke off.
+    """
     if not isinstance(document, dict):
         return GatewayError(
             Kind.MALFORMED, evidence=f"expected a JSON object, found {type(document).__name__}"
         )
     if document.get("error"):
         return refusal.classify_event(document["error"])
-    # OpenRouter tells inside a choice that the provider behind it broke off.
     choices = document.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict) and choice.get("error"):

@@ -8,6 +8,7 @@ holds them to it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from proxy.dialects.messages.decode import read_usage as read_messages_usage
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.decode import response_usage
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
-from proxy.dialects.sse import MAX_EVENT, EventTooLong, is_json, parse_block, split_blocks
+from proxy.dialects.sse import Unfinished, is_json, parse_block, split_blocks
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
 from proxy.usage import Usage, at_least
@@ -28,7 +29,7 @@ from proxy.usage import Usage, at_least
 _BOM = b"\xef\xbb\xbf"
 
 
-class Splice:
+class Splice(ABC):
     """An answer whose bytes are the upstream's. Subclasses know one dialect each.
 
     ``committed`` turns true with the first content; ``ended`` when nothing may follow; ``error`` is the failure that ended
@@ -46,32 +47,35 @@ class Splice:
         self._request_id = request_id
         self._flags = flags
         self._estimate_input = estimate_input
-        self._rest = b""
+        self._rest = Unfinished()
         self._started = False
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes for the client that ``data`` completes. Runs once a read."""
-        if self._rest:
-            data = self._rest + data
+        if self._rest.size:
+            joined = self._rest.join(data)
+            if joined is None:
+                return b""
+            data = joined
         if not self._started:
             if len(data) < len(_BOM) and _BOM.startswith(data):
-                self._rest = data
+                self._rest.keep(data)
                 return b""
             self._started = True
             data = data.removeprefix(_BOM)
         if self.ended:
             return b""
         if data[-2:] == b"\n\n":
-            whole, self._rest = data, b""
+            whole = data
         else:
             end = data.rfind(b"\n\n") + 2
             if b"\r" in data:
                 return self._feed_any_line_end(data)
             if end == 1:
-                self._keep(data)
+                self._rest.keep(data)
                 return b""
             whole = data[:end]
-            self._keep(data[end:])
+            self._rest.keep(data[end:])
         if self.committed:
             count = self._plain(whole)
             if count:
@@ -82,7 +86,7 @@ class Splice:
     def finish(self) -> bytes:
         """Return what is left to say when the upstream's body has ended."""
         out = b""
-        rest, self._rest = self._rest, b""
+        rest = self._rest.take()
         if rest and not self.ended:
             blocks = split_blocks(rest.removeprefix(_BOM) + b"\n\n")[0]
             out = self._each([block for block in blocks if self._is_whole(block)])
@@ -106,20 +110,21 @@ class Splice:
 
     # What a dialect knows.
 
+    @abstractmethod
     def _plain(self, whole: bytes) -> int:
         """Return how many frames ``whole`` is if all of them are plain content, else 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _block(self, block: bytes) -> bytes:
         """Look into one frame (without its blank line) and return what the client gets of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _conclude(self) -> bytes:
         """Return the end of an answer whose upstream has closed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _error_frame(self, error: GatewayError) -> bytes:
-        raise NotImplementedError
+        """Return the frame that tells ``error`` in the dialect."""
 
     # Frames.
 
@@ -135,13 +140,8 @@ class Splice:
 
     def _feed_any_line_end(self, data: bytes) -> bytes:
         blocks, rest = split_blocks(data)
-        self._keep(rest)
+        self._rest.keep(rest)
         return self._each(blocks)
-
-    def _keep(self, rest: bytes) -> None:
-        if len(rest) > MAX_EVENT:
-            raise EventTooLong
-        self._rest = rest
 
     @staticmethod
     def _is_whole(block: bytes) -> bool:

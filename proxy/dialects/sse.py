@@ -10,6 +10,7 @@ import orjson
 MAX_EVENT = 16 * 1024 * 1024
 """Bytes of one event. The longest recorded is 131 KB; base64 images can reach several MiB."""
 
+_LONG = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
@@ -25,6 +26,49 @@ class EventTooLong(Exception):
     """An event outgrew ``MAX_EVENT`` before its blank line came."""
 
 
+class Unfinished:
+    """The bytes of an event whose end has not come.
+
+    A long event arrives in hundreds of reads. Joining it anew with each would copy gigabytes, so it is joined only when a
+    line end has come, without which no event ends.
+    """
+
+    __slots__ = ("_parts", "size")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.size = 0
+        """Bytes held; read once a read, so it is a field and not a property."""
+
+    def join(self, data: bytes) -> bytes | None:
+        """Return all that is held followed by ``data``, or None if ``data`` has been put by, since it ends nothing."""
+        parts = self._parts
+        unended = b"\n" not in data and b"\r" not in data and parts[-1][-1:] not in b"\r\n"
+        parts.append(data)
+        if unended and self.size > _LONG:
+            self._grow(len(data))
+            return None
+        return self.take()
+
+    def keep(self, rest: bytes) -> None:
+        """Hold ``rest``, where nothing was held."""
+        if rest:
+            self._parts.append(rest)
+            self._grow(len(rest))
+
+    def take(self) -> bytes:
+        """Return all that is held, and hold nothing."""
+        joined = b"".join(self._parts)
+        self._parts.clear()
+        self.size = 0
+        return joined
+
+    def _grow(self, size: int) -> None:
+        self.size += size
+        if self.size > MAX_EVENT:
+            raise EventTooLong
+
+
 class Splitter:
     """Cuts a byte stream into events; ``feed`` any reads, then ``finish`` once.
 
@@ -34,22 +78,26 @@ class Splitter:
     __slots__ = ("_rest", "_started")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = Unfinished()
         self._started = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that ``data`` completes."""
+        if self._rest.size:
+            joined = self._rest.join(data)
+            if joined is None:
+                return []
+            data = joined
         if not self._started:
-            data = self._skip_bom(self._rest + data)
-        elif self._rest:
-            data = self._rest + data
+            data = self._skip_bom(data)
         if b"\r" in data:
             return self._feed_any_line_end(data)
         end = data.rfind(b"\n\n")
         if end < 0:
-            self._keep(data)
+            self._rest.keep(data)
             return []
-        self._keep(data[end + 2 :])
+        if end + 2 < len(data):
+            self._rest.keep(data[end + 2 :])
         events = []
         new_tuple = tuple.__new__
         for block in data[:end].split(b"\n\n"):
@@ -71,7 +119,7 @@ class Splitter:
 
     def finish(self) -> list[Event]:
         """Return the event that the end of the stream left without its blank line, if its data is whole JSON or [DONE]."""
-        rest, self._rest = self._rest, b""
+        rest = self._rest.take()
         ended: list[bytes] = []
         if rest.endswith(b"\r"):
             # No LF came behind it: it was a line end of its own, and may have ended an event.
@@ -85,7 +133,7 @@ class Splitter:
 
     def _feed_any_line_end(self, data: bytes) -> list[Event]:
         blocks, rest = split_blocks(data)
-        self._keep(rest)
+        self._rest.keep(rest)
         return [event for event in map(parse_block, blocks) if event is not None]
 
     def _skip_bom(self, data: bytes) -> bytes:
@@ -93,11 +141,6 @@ class Splitter:
             return data
         self._started = True
         return data.removeprefix(_BOM)
-
-    def _keep(self, rest: bytes) -> None:
-        if len(rest) > MAX_EVENT:
-            raise EventTooLong
-        self._rest = rest
 
 
 def split_blocks(data: bytes) -> tuple[list[bytes], bytes]:

@@ -79,7 +79,7 @@ class Attempt:
     """A receiver of one answer. ``outcome`` is resolved once; ``committed`` says that the client has bytes of it."""
 
     __slots__ = (
-        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_status", "_write",
+        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_status",
         "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at",
     )  # fmt: skip
 
@@ -96,7 +96,6 @@ class Attempt:
         self._host = host
         self._plan = plan
         self._now: Callable[[], float] = loop.time
-        self._write = host.delivery.write
         self._refusal: list[bytes] | None = None
         self._status = 0
         self._held: list[bytes] = []
@@ -150,7 +149,7 @@ class Attempt:
             if answer.ended:
                 self._conclude(out)
             elif out:
-                self._write(out)
+                self._host.delivery.write(out)
             return
         self._before_content(answer, out, len(data))
 
@@ -235,7 +234,7 @@ class Attempt:
 
     def _forward(self, out: bytes) -> None:
         if self.committed:
-            self._write(out)
+            self._host.delivery.write(out)
         else:
             self.committed = True
             self._begin(out)

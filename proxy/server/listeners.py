@@ -104,7 +104,14 @@ def _unix(path: Path) -> socket.socket:
     probe = socket.socket(socket.AF_UNIX)
     try:
         probe.connect(str(path))
-    except (FileNotFoundError, ConnectionRefusedError):
+    except FileNotFoundError:
+        pass
+    except ConnectionRefusedError:
+        # A plain file refuses too, and is somebody's.
+        if not path.is_socket():
+            raise CannotListen(
+                f"cannot listen on unix:{path}: found a file that is no socket; name another path"
+            ) from None
         path.unlink(missing_ok=True)
     except OSError as error:
         raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
@@ -119,6 +126,7 @@ def _unix(path: Path) -> socket.socket:
         one.bind(str(path))
         path.chmod(0o660)
     except OSError as error:
+        one.close()
         one.close()
         raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
     return one

@@ -393,6 +393,8 @@ class Connection(asyncio.Protocol):
             receiver.complete()
         except Exception as error:  # noqa: BLE001 - as in data_received
             self._report(error)
+            # Whoever waits for the end of this exchange would wait for ever.
+            self._tell_failed(receiver, Failure.internal)
 
     def _tell_failed(self, receiver: Receiver, failure: Failure) -> None:
         try:

@@ -24,7 +24,6 @@ from proxy.dialects.sse import Event, Splitter
 from proxy.errors import GatewayError, Kind
 from proxy.providers import BUILTIN, Dialect, Provider
 from proxy.relay.attempt import Attempt, Refused
-from proxy.relay.delivery import Delivery
 from proxy.server.exchange import _error_fields
 from proxy.upstream.headers import outbound
 from proxy.usage import Usage, estimate_tokens, inclusive
@@ -242,8 +241,13 @@ def _class(kind: Kind) -> str:
 class _Upstreamless:
     """What an attempt belongs to and what it reads from, as far as a refusal needs them."""
 
-    delivery: Delivery
     wants_stream = False
+
+    def __init__(self) -> None:
+        self.delivery: Any = self
+
+    def write(self, data: bytes) -> None:
+        raise AssertionError("nothing of a refusal is written by an attempt")
 
     def first_byte(self, now: float) -> None:
         """Nobody measures."""

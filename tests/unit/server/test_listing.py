@@ -1,0 +1,45 @@
+"""The list of models has the shape of whoever asks."""
+
+from __future__ import annotations
+
+import pytest
+from multidict import CIMultiDict
+
+from proxy.server.listing import name_in, render, render_one, shape_of
+
+MOMENT = 1_767_225_600
+
+
+def test_anthropics_clients_are_known_by_their_version():
+    assert shape_of(CIMultiDict({"Anthropic-Version": "2023-06-01"})) == "anthropic"
+    assert shape_of(CIMultiDict({"x-api-key": "k"})) == "openai"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/v1/models/a", "a"), ("/v1/models/a/b:c", "a/b:c"), ("/v1/models/a%2Fb%20c", "a/b c")]
+)
+def test_a_name_may_hold_slashes(path, name):
+    assert name_in(path) == name
+
+
+def test_openais_shape():
+    assert render(["a", "p/b"], "openai", MOMENT) == {
+        "object": "list",
+        "data": [
+            {"id": "a", "object": "model", "created": MOMENT, "owned_by": "splice"},
+            {"id": "p/b", "object": "model", "created": MOMENT, "owned_by": "p"},
+        ],
+    }
+
+
+def test_anthropics_shape():
+    rendered = render(["a", "b"], "anthropic", MOMENT)
+    assert (rendered["first_id"], rendered["last_id"], rendered["has_more"]) == ("a", "b", False)
+    one = render_one("a", "anthropic", MOMENT)
+    assert rendered["data"][0] == one
+    assert (one["type"], one["display_name"], one["created_at"]) == ("model", "a", "2026-01-01T00:00:00Z")
+
+
+def test_an_empty_list_has_no_ends():
+    assert render([], "anthropic", MOMENT) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    assert render([], "openai", MOMENT) == {"object": "list", "data": []}

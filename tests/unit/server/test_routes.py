@@ -1,0 +1,99 @@
+"""Which endpoint answers a path, and what is said where there is none."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import GatewayError, Kind
+from proxy.server import endpoints
+from proxy.server.routes import TABLE, find
+
+
+def asked(path: str, method: str = "GET") -> Any:
+    """As much of an exchange as is looked at."""
+    return SimpleNamespace(
+        path=path, request=SimpleNamespace(method=method), delivery=SimpleNamespace(bodiless=False)
+    )
+
+
+def refused(path: str, method: str = "GET") -> GatewayError:
+    with pytest.raises(GatewayError) as raised:
+        find(asked(path, method))
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "endpoint"),
+    [
+        ("/v1/chat/completions", "POST", endpoints.chat_completions),
+        ("/v1/messages", "POST", endpoints.messages),
+        ("/v1/messages/count_tokens", "POST", endpoints.count_tokens),
+        ("/v1/models", "GET", endpoints.models),
+        ("/v1/models/a/b", "GET", endpoints.model),
+        ("/", "GET", endpoints.front_page),
+        ("/readyz", "HEAD", endpoints.readyz),
+    ],
+)
+def test_a_path_and_a_method_have_an_endpoint(path, method, endpoint):
+    assert find(asked(path, method)) is endpoint
+
+
+def test_head_is_get_without_the_body():
+    exchange = asked("/healthz", "HEAD")
+    find(exchange)
+    assert exchange.delivery.bodiless
+    exchange = asked("/healthz", "GET")
+    find(exchange)
+    assert not exchange.delivery.bodiless
+
+
+def test_a_wrong_method_names_the_right_ones():
+    error = refused("/v1/messages", "GET")
+    assert (error.kind, error.allow) == (Kind.METHOD, "POST, OPTIONS")
+    assert refused("/v1/models", "POST").allow == "GET, HEAD, OPTIONS"
+    assert len(refused("/v1/models", "X" * 5000).message) < 200
+
+
+@pytest.mark.parametrize("path", TABLE)
+def test_every_path_takes_options(path):
+    assert callable(find(asked(path, "OPTIONS")))
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1/v1/v1/messages", "/v1/messages"),
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/models", "/v1/models"),
+        ("/v1/chat/completions/", "/v1/chat/completions"),
+        ("//v1//models", None),
+        ("/proxy/v1/messages", "/v1/messages"),
+        ("/v1/v1/models/a", "/v1/models/a"),
+    ],
+)
+def test_a_path_beside_the_right_one_is_told_so(path, right):
+    error = refused(path)
+    assert error.kind is Kind.UNKNOWN_OBJECT
+    if right is not None:
+        assert f"The path is {right}" in error.message
+
+
+def test_the_404_of_a_path_like_none_lists_them():
+    message = refused("/nowhere").message
+    assert "/v1/chat/completions" in message
+    assert "/v1/messages" in message
+
+
+@given(st.text(max_size=60))
+def test_no_path_breaks_the_search(rest):
+    path = f"/{rest}"
+    try:
+        find(asked(path))
+    except GatewayError as error:
+        assert error.status in (404, 405)  # noqa: PT017 - both are right
