@@ -134,9 +134,10 @@ class Attempt:
     def body(self, data: bytes) -> None:
         answer = self.answer
         if self._refusal is not None:
-            if self._held_size < MAX_REFUSAL:
-                self._refusal.append(data)
-                self._held_size += len(data)
+            self._refusal.append(data)
+            self._held_size += len(data)
+            if self._held_size > MAX_REFUSAL:
+                self._give_up(self._refused(b"".join(self._refusal)))
             return
         if answer is None or self.over_at is not None:
             return
@@ -190,7 +191,7 @@ class Attempt:
         error = GatewayError(
             _KINDS.get(failure, Kind.UNREACHABLE), evidence=f"connection: {failure}"
         )
-        if self.committed:
+        if self.committed and self.headers:
             self._break(error)
         else:
             self._resolve(Refused(error, stale=failure is Failure.reset_idle))
@@ -200,6 +201,15 @@ class Attempt:
     def expire(self, error: GatewayError) -> None:
         """Give the try up because its time, or the gateway's, is over."""
         self._break(error)
+
+    def linger(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let an upstream whose answer is over end its body, for the sake of the connection, but not for long."""
+        if self.over_at is not None:
+            loop.call_later(LINGER, self._outstayed)
+
+    def _outstayed(self) -> None:
+        if self.over_at is not None:
+            self.abort()
 
     def abort(self) -> None:
         """Drop the upstream at once; nothing more is heard of it."""
@@ -269,7 +279,9 @@ class Attempt:
 
     def _break(self, error: GatewayError) -> None:
         """End the try with ``error``: another account's turn before content, the client's error frame after it."""
-        if self.committed and self.answer is not None and not self.outcome.done():
+        # Without a head this try has told nothing: what the client has is from the one that this one continues.
+        told = self.committed and bool(self.headers)
+        if told and self.answer is not None and not self.outcome.done():
             self._conclude(self.answer.fail(error))
             self.over_at = None
             self.connection.abort()

@@ -112,8 +112,11 @@ class Call:
             self._waiting = None
             attempt = self._attempt
             # A task that is cancelled cancels what it waits for: such an outcome has not come either.
-            if attempt is not None and (attempt.outcome.cancelled() or not attempt.outcome.done()):
-                attempt.abort()
+            if attempt is not None:
+                if attempt.outcome.cancelled() or not attempt.outcome.done():
+                    attempt.abort()
+                else:
+                    attempt.linger(self._loop)
         if delivered.document is not None:
             self._deliver_document(delivered.document)
 
@@ -316,7 +319,7 @@ class Call:
             return
         attempt = self._attempt
         if not delivery.started:
-            delivery.start(b"", b": keep-alive\n\n")
+            delivery.start(self._dropped_field(), b": keep-alive\n\n")
         elif attempt is not None and attempt.committed:
             delivery.write(beat)
         else:
@@ -355,9 +358,7 @@ class Call:
     def _fields(self) -> bytes:
         """Return the header lines that are known once an account has answered."""
         record = self.record
-        fields = [self._server_timing()]
-        if self._plan is not None and self._plan.dropped:
-            fields.append(b"x-splice-dropped: %b\r\n" % dropped_header(self._plan.dropped).encode())
+        fields = [self._server_timing(), self._dropped_field()]
         expose = self._means.expose
         if expose:
             attempt = self._attempt
@@ -371,6 +372,11 @@ class Call:
                 if name in expose and value is not None and value.isascii() and value.isprintable():
                     fields.append(f"{header}: {value}\r\n".encode())
         return b"".join(fields)
+
+    def _dropped_field(self) -> bytes:
+        if self._plan is None or not self._plan.dropped:
+            return b""
+        return b"x-splice-dropped: %b\r\n" % dropped_header(self._plan.dropped).encode()
 
     def _server_timing(self) -> bytes:
         record = self.record

@@ -127,7 +127,6 @@ def _unix(path: Path) -> socket.socket:
         path.chmod(0o660)
     except OSError as error:
         one.close()
-        one.close()
         raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
     return one
 

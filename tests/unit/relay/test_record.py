@@ -1,0 +1,40 @@
+"""What the log line of a request tells."""
+
+from __future__ import annotations
+
+from proxy.errors import GatewayError, Kind
+from proxy.relay.record import Record
+from proxy.usage import Usage
+
+
+def record(**fields) -> Record:
+    return Record(request_id="req_1", started=10.0, route="/v1/messages", dialect="messages", **fields)
+
+
+def test_a_call_that_went_well():
+    made = record(
+        key="k", model="smart", upstream_model="m", account="a", status=200, stream=True, attempts=1,
+        usage=Usage(input=5, cache_read=3, cache_write=2, cache_write_1h=1, output=7), first_content=10.25, ended=12.5,
+    )  # fmt: skip
+    fields = made.fields()
+    assert fields["duration_s"] == 2.5
+    assert fields["ttft_s"] == 0.25
+    assert (fields["input_tokens"], fields["output_tokens"], fields["cache_read_tokens"]) == (5, 7, 3)
+    assert fields["cache_write_tokens"] == 3
+    assert (fields["key"], fields["model"], fields["upstream_model"], fields["account"]) == ("k", "smart", "m", "a")
+    assert not {"error_type", "evidence", "estimated", "team", "trace_id"} & fields.keys()
+
+
+def test_an_estimate_says_that_it_is_one():
+    assert record(usage=Usage(output=1, estimated=True)).fields()["estimated"] is True
+
+
+def test_a_failure_tells_the_operator_what_the_client_was_not_told():
+    fields = record(status=502, error=GatewayError(Kind.SERVER, evidence="what the upstream said")).fields()
+    assert (fields["error_type"], fields["evidence"]) == ("server_error", "what the upstream said")
+
+
+def test_what_may_quote_the_client_is_not_logged():
+    fields = record(status=400, error=GatewayError(Kind.INVALID_REQUEST, "found 'a secret prompt'")).fields()
+    assert fields["error_type"] == "invalid_request"
+    assert "a secret prompt" not in str(fields)
