@@ -6,6 +6,7 @@ feeds all of them the same way and asks them the same things.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -64,11 +65,69 @@ class ContinuableDecoder(Decoder, Protocol):
     def give_up(self) -> None: ...
 
 
-class Translation:
-    """A stream in another dialect: the upstream's events are decoded, and the verbs are encoded as they come.
+class Decoded(ABC):
+    """An answer that is decoded: what a translated stream and a translated document have in common.
 
-    ``document``: the upstream answered with one JSON document although a stream was asked of it.
+    ``document``: the upstream answers with one JSON document, not with a stream.
     """
+
+    def __init__(self, decoder: Decoder, turn: Encoder | Collected, *, document: bool) -> None:
+        self._decoder = decoder
+        self._turn = turn
+        self._splitter = Splitter()
+        self._gathered: list[bytes] | None = [] if document else None
+        self._hops = 0
+        self.continuation: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._turn.ended
+
+    @property
+    def error(self) -> GatewayError | None:
+        return self._turn.error
+
+    def finish(self) -> bytes:
+        decoder = self._decoder
+        if self._gathered is not None:
+            _play_document(b"".join(self._gathered), decoder, self._turn)
+            self._gathered = []
+        else:
+            for name, event in self._splitter.finish():
+                if not decoder.ended:
+                    decoder.event(name, event)
+            if not decoder.ended:
+                decoder.finish()
+        self.continuation = getattr(decoder, "continuation", None)
+        if self.continuation is not None:
+            self._hops += 1
+            if self._hops >= MAX_HOPS:
+                return self.give_up()
+        return self._rendered()
+
+    def resume(self) -> None:
+        """Get ready for the answer to the request that continues this one."""
+        self.continuation = None
+        self._splitter = Splitter()
+        _continuable(self._decoder).resume()
+
+    def give_up(self) -> bytes:
+        """End an answer that cannot be continued as one that grew too long; return the rest of it."""
+        self.continuation = None
+        _continuable(self._decoder).give_up()
+        return self._rendered()
+
+    def fail(self, error: GatewayError) -> bytes:
+        self._turn.fail(error)
+        return self._rendered()
+
+    @abstractmethod
+    def _rendered(self) -> bytes:
+        """Return what the client gets of what has been decoded and was not rendered before."""
+
+
+class Translation(Decoded):
+    """A stream in another dialect: the upstream's events are decoded, and the verbs are encoded as they come."""
 
     def __init__(
         self,
@@ -79,27 +138,15 @@ class Translation:
         *,
         document: bool = False,
     ) -> None:
-        self._decoder = decoder
+        super().__init__(decoder, encoder, document=document)
         self._encoder = encoder
         self._meter = meter
         self._reply = reply
-        self._splitter = Splitter()
-        self._gathered: list[bytes] | None = [] if document else None
-        self._hops = 0
         self.answer_id = ""
-        self.continuation: str | None = None
 
     @property
     def committed(self) -> bool:
         return self._encoder.committed
-
-    @property
-    def ended(self) -> bool:
-        return self._encoder.ended
-
-    @property
-    def error(self) -> GatewayError | None:
-        return self._encoder.error
 
     def feed(self, data: bytes) -> bytes:
         if self._gathered is not None:
@@ -117,54 +164,19 @@ class Translation:
                 break
         return b"".join(out)
 
-    def finish(self) -> bytes:
-        decoder = self._decoder
-        if self._gathered is not None:
-            _play_document(b"".join(self._gathered), decoder, self._encoder)
-        else:
-            for name, event in self._splitter.finish():
-                if not decoder.ended:
-                    decoder.event(name, event)
-            if not decoder.ended:
-                decoder.finish()
-        self.continuation = _continuation(decoder)
-        if self.continuation is not None:
-            self._hops += 1
-            if self._hops >= MAX_HOPS:
-                return self.give_up()
-        return self._taken()
-
-    def resume(self) -> None:
-        """Get ready for the answer to the request that continues this one."""
-        self.continuation = None
-        self._splitter = Splitter()
-        _continuable(self._decoder).resume()
-
-    def give_up(self) -> bytes:
-        """End an answer that cannot be continued as one that grew too long; return its last frames."""
-        self.continuation = None
-        _continuable(self._decoder).give_up()
-        return self._taken()
-
-    def fail(self, error: GatewayError) -> bytes:
-        self._encoder.fail(error)
-        return self._taken()
-
     def usage(self) -> Usage:
         if self.ended and self.error is None:
             return self._meter.usage(self._reply.estimate_input)
         return self._meter.broken_off(self._reply.estimate_input)
 
-    def _taken(self) -> bytes:
+    def _rendered(self) -> bytes:
         frames = self._encoder.frames
-        if not frames:
-            return b""
         taken = b"".join(frames)
         frames.clear()
         return taken
 
 
-class Whole:
+class Whole(Decoded):
     """A document in another dialect, gathered from an upstream that answers with a document or with a stream."""
 
     def __init__(
@@ -176,23 +188,11 @@ class Whole:
         *,
         document: bool,
     ) -> None:
-        self._decoder = decoder
+        super().__init__(decoder, collected, document=document)
         self._collected = collected
         self._write_answer = write_answer
         self._reply = reply
-        self._splitter = Splitter()
-        self._gathered: list[bytes] | None = [] if document else None
-        self._hops = 0
         self.committed = False
-        self.continuation: str | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self._collected.ended
-
-    @property
-    def error(self) -> GatewayError | None:
-        return self._collected.error
 
     @property
     def answer_id(self) -> str:
@@ -207,39 +207,6 @@ class Whole:
                 self._decoder.event(name, event)
         return b""
 
-    def finish(self) -> bytes:
-        decoder = self._decoder
-        if self._gathered is not None:
-            _play_document(b"".join(self._gathered), decoder, self._collected)
-            self._gathered = []
-        else:
-            for name, event in self._splitter.finish():
-                if not decoder.ended:
-                    decoder.event(name, event)
-            if not decoder.ended:
-                decoder.finish()
-        self.continuation = _continuation(decoder)
-        if self.continuation is not None:
-            self._hops += 1
-            return self.give_up() if self._hops >= MAX_HOPS else b""
-        return self._rendered()
-
-    def resume(self) -> None:
-        """Get ready for the answer to the request that continues this one."""
-        self.continuation = None
-        self._splitter = Splitter()
-        _continuable(self._decoder).resume()
-
-    def give_up(self) -> bytes:
-        """End an answer that cannot be continued as one that grew too long; return it."""
-        self.continuation = None
-        _continuable(self._decoder).give_up()
-        return self._rendered()
-
-    def fail(self, error: GatewayError) -> bytes:
-        self._collected.fail(error)
-        return b""
-
     def usage(self) -> Usage:
         if self._collected.reported is not None:
             return self._collected.reported
@@ -250,7 +217,7 @@ class Whole:
         return meter.usage(self._reply.estimate_input)
 
     def _rendered(self) -> bytes:
-        if self._collected.error is not None:
+        if not self.ended or self.error is not None:
             return b""
         self.committed = True
         return orjson.dumps(self._write_answer(self._collected, self._reply, self.usage()))
@@ -341,10 +308,6 @@ def _refused(document: object) -> GatewayError | None:
         if isinstance(choice, dict) and choice.get("error"):
             return refusal.classify_event(choice["error"])
     return None
-
-
-def _continuation(decoder: Decoder) -> str | None:
-    return getattr(decoder, "continuation", None)
 
 
 def _continuable(decoder: Decoder) -> ContinuableDecoder:

@@ -262,15 +262,14 @@ class ChatSplice(Splice):
         return chat_error_frame(error, self._request_id)
 
 
-class MessagesSplice(Splice):
-    """Anthropic messages passed through."""
+class NamedSplice(Splice):
+    """What the two dialects whose events have names have in common: each event is an event line and a data line."""
 
-    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
-        super().__init__(request_id, flags, estimate_input)
-        self._usage: dict[str, Any] = {}
+    PLAIN: bytes
+    """How a frame of plain content begins."""
 
     def _plain(self, whole: bytes) -> int:
-        count = whole.count(b"event: content_block_delta\ndata: {")
+        count = whole.count(self.PLAIN)
         if (
             count
             and whole.count(b"\n") == 3 * count
@@ -287,15 +286,45 @@ class MessagesSplice(Splice):
         try:
             document = orjson.loads(event.data)
         except orjson.JSONDecodeError:
+            # "[DONE]" among them, which is another dialect's end.
             return b""
         if not isinstance(document, dict):
             return b""
         kind = document.get("type")
-        if kind == "error" or document.get("error"):
-            self.error = refusal.classify_event(document)
-            self.ended = True
+        self._look(kind if isinstance(kind, str) else "", document)
+        if self.error is not None:
             return b""
-        if kind == "message_start":
+        named = _reframed(block, (b"id:", b"retry:"))
+        if event.name is not None or not isinstance(kind, str):
+            return named
+        # Clients of these dialects skip frames without an event line, which some imitations of the APIs leave out.
+        return b"event: %b\n%b" % (kind.encode(), named)
+
+    @abstractmethod
+    def _look(self, kind: str, document: dict[str, Any]) -> None:
+        """Note what an event of the type ``kind`` tells."""
+
+    def _refused(self, error: object) -> None:
+        self.error = refusal.classify_event(error)
+        self.ended = True
+
+    def _conclude(self) -> bytes:
+        return self.fail(GatewayError(Kind.DISCONNECTED))
+
+
+class MessagesSplice(NamedSplice):
+    """Anthropic messages passed through."""
+
+    PLAIN = b"event: content_block_delta\ndata: {"
+
+    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
+        super().__init__(request_id, flags, estimate_input)
+        self._usage: dict[str, Any] = {}
+
+    def _look(self, kind: str, document: dict[str, Any]) -> None:
+        if kind == "error" or document.get("error"):
+            self._refused(document)
+        elif kind == "message_start":
             message = document.get("message")
             if isinstance(message, dict):
                 self.answer_id = str(message.get("id") or "")
@@ -305,16 +334,12 @@ class MessagesSplice(Splice):
             self.committed = True
         elif kind == "message_stop":
             self.ended = self.committed = True
-        elif kind in ("content_block_start", "content_block_delta"):
+        elif kind == "content_block_delta":
             self.committed = True
-            self.events += kind == "content_block_delta"
-        # Clients of this dialect skip frames without an event line, which some imitations of the API leave out.
-        named = _reframed(block, (b"id:", b"retry:"))
-        return (
-            named
-            if event.name is not None or not isinstance(kind, str)
-            else b"event: %b\n%b" % (kind.encode(), named)
-        )
+            self.events += 1
+        elif kind == "content_block_start":
+            block = document.get("content_block")
+            self.committed = self.committed or not _is_empty(block)
 
     def _merge(self, usage: object) -> None:
         """Note cumulative counts: a field that is told again replaces, one that is not stays."""
@@ -322,66 +347,39 @@ class MessagesSplice(Splice):
             self._usage.update({key: value for key, value in usage.items() if value is not None})
             self.reported = read_messages_usage(self._usage, self._flags)
 
-    def _conclude(self) -> bytes:
-        return self.fail(GatewayError(Kind.DISCONNECTED))
-
     def _error_frame(self, error: GatewayError) -> bytes:
         return messages_error_frame(error, self._request_id)
 
 
-class ResponsesSplice(Splice):
+def _is_empty(block: object) -> bool:
+    """Tell whether a block has only been opened: its text or thinking is yet to come."""
+    return (
+        isinstance(block, dict)
+        and block.get("type") in ("text", "thinking")
+        and not (block.get("text") or block.get("thinking"))
+    )
+
+
+class ResponsesSplice(NamedSplice):
     """OpenAI Responses passed through."""
 
-    def _plain(self, whole: bytes) -> int:
-        count = whole.count(b"event: response.output_text.delta\ndata: {")
-        if (
-            count
-            and whole.count(b"\n") == 3 * count
-            and whole.count(b"\n\n") == count
-            and b"\r" not in whole
-        ):
-            return count
-        return 0
+    PLAIN = b"event: response.output_text.delta\ndata: {"
 
-    def _block(self, block: bytes) -> bytes:
-        event = parse_block(block)
-        if event is None:
-            return _reframed(block) if block.startswith(b":") else b""
-        if event.data == b"[DONE]":
-            return b""
-        try:
-            document = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            return b""
-        if not isinstance(document, dict):
-            return b""
-        kind = document.get("type")
+    def _look(self, kind: str, document: dict[str, Any]) -> None:
         response = document.get("response")
         if kind == "error":
-            return self._refused(document.get("error") or document)
-        if kind == "response.failed":
-            return self._refused(response.get("error") if isinstance(response, dict) else None)
-        if isinstance(response, dict):
-            self.answer_id = self.answer_id or str(response.get("id") or "")
-        if kind in ("response.completed", "response.incomplete"):
+            self._refused(document.get("error") or document)
+        elif kind == "response.failed":
+            self._refused(response.get("error") if isinstance(response, dict) else None)
+        elif kind in ("response.completed", "response.incomplete"):
             self.ended = self.committed = True
-            if isinstance(response, dict):
-                self.reported = response_usage(response, self._flags)
         elif kind not in _RESPONSES_METADATA:
             self.committed = True
-            self.events += isinstance(kind, str) and kind.endswith(".delta")
-        named = _reframed(block, (b"id:", b"retry:"))
-        if event.name is not None or not isinstance(kind, str):
-            return named
-        return b"event: %b\n%b" % (kind.encode(), named)
-
-    def _refused(self, error: object) -> bytes:
-        self.error = refusal.classify_event(error)
-        self.ended = True
-        return b""
-
-    def _conclude(self) -> bytes:
-        return self.fail(GatewayError(Kind.DISCONNECTED))
+            self.events += kind.endswith(".delta")
+        if isinstance(response, dict):
+            self.answer_id = self.answer_id or str(response.get("id") or "")
+            if self.ended and self.error is None:
+                self.reported = response_usage(response, self._flags)
 
     def _error_frame(self, error: GatewayError) -> bytes:
         return responses_error_frame(error, self._request_id)

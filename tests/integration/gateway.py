@@ -82,6 +82,7 @@ class Gateway:
 
     @property
     def url(self) -> str:
+        assert not isinstance(self.address, str)
         host, port = self.address
         return f"http://{host}:{port}"
 
@@ -122,7 +123,7 @@ class Gateway:
     async def get(self, path: str, method: str = "GET", **headers: str) -> Answered:
         """The same without a body."""
         wire = await self.wire()
-        wire.send(request(method, path, **{"authorization": BEARER, **headers}))
+        wire.send(request(method, path, b"", **{"authorization": BEARER, **headers}))
         return await wire.answer(bodiless=method == "HEAD")
 
     async def chat(self, model: str = "up/m", said: str = "Hi", **fields: Any) -> Answered:

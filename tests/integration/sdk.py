@@ -14,12 +14,15 @@ from proxy import demo
 from proxy.config import key_hash
 from tests.integration.gateway import KEY, Gateway, gateway
 
-MODELS = {"openai-chat": "demo-chat", "openai-responses": "demo-gpt", "anthropic": "demo-claude", "gemini": "demo-gemini"}
+MODELS = {
+    "openai-chat": "demo-chat",
+    "openai-responses": "demo-gpt",
+    "anthropic": "demo-claude",
+    "gemini": "demo-gemini",
+}
 """The demo's model behind each upstream dialect."""
 
-PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
-)
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 """A PNG of one pixel."""
 
 
@@ -30,7 +33,9 @@ async def demo_gateway() -> AsyncIterator[Gateway]:
     try:
         text = demo.config_text(provider.url, 0, key_hash(KEY), "state")
         # Two listeners on port 0 are taken for one address.
-        async with gateway(text.replace('[admin]\nlisten = ["127.0.0.1:0"]', "[admin]\nlisten = []")) as front:
+        async with gateway(
+            text.replace('[admin]\nlisten = ["127.0.0.1:0"]', "[admin]\nlisten = []")
+        ) as front:
             yield front
     finally:
         await provider.close()
@@ -39,10 +44,19 @@ async def demo_gateway() -> AsyncIterator[Gateway]:
 class OpenAI:
     """``wait`` is how long a test may be held up by one call; nothing is tried twice."""
 
-    def __init__(self, front: Gateway, *, asynchronous: bool, base: str = "/v1", key: str = KEY) -> None:
+    def __init__(
+        self, front: Gateway, *, asynchronous: bool, base: str = "/v1", key: str = KEY
+    ) -> None:
         self.asynchronous = asynchronous
-        options: dict[str, Any] = {"base_url": front.url + base, "api_key": key, "max_retries": 0, "timeout": 10}
-        self.client: Any = openai.AsyncOpenAI(**options) if asynchronous else openai.OpenAI(**options)
+        options: dict[str, Any] = {
+            "base_url": front.url + base,
+            "api_key": key,
+            "max_retries": 0,
+            "timeout": 10,
+        }
+        self.client: Any = (
+            openai.AsyncOpenAI(**options) if asynchronous else openai.OpenAI(**options)
+        )
 
     async def create(self, **fields: Any) -> Any:
         return await self.call(self.client.chat.completions.create, **fields)
@@ -61,10 +75,19 @@ class OpenAI:
 
 
 class Anthropic:
-    def __init__(self, front: Gateway, *, asynchronous: bool, base: str = "", key: str = KEY) -> None:
+    def __init__(
+        self, front: Gateway, *, asynchronous: bool, base: str = "", key: str = KEY
+    ) -> None:
         self.asynchronous = asynchronous
-        options: dict[str, Any] = {"base_url": front.url + base, "api_key": key, "max_retries": 0, "timeout": 10}
-        self.client: Any = anthropic.AsyncAnthropic(**options) if asynchronous else anthropic.Anthropic(**options)
+        options: dict[str, Any] = {
+            "base_url": front.url + base,
+            "api_key": key,
+            "max_retries": 0,
+            "timeout": 10,
+        }
+        self.client: Any = (
+            anthropic.AsyncAnthropic(**options) if asynchronous else anthropic.Anthropic(**options)
+        )
 
     async def create(self, **fields: Any) -> Any:
         fields.setdefault("max_tokens", 8000)

@@ -31,7 +31,7 @@ def data(document: object) -> bytes:
 
 
 def event(document: dict[str, Any]) -> bytes:
-    return b"event: " + document["type"].encode() + b"\n" + data(document)
+    return f"event: {document['type']}\n".encode() + data(document)
 
 
 def metadata(dialect: str) -> bytes:
@@ -40,15 +40,27 @@ def metadata(dialect: str) -> bytes:
         case "openai-chat":
             return chat_chunk({"role": "assistant", "content": ""})
         case "anthropic":
-            message = {
+            message: dict[str, Any] = {
                 "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
                 "stop_reason": None, "stop_sequence": None,
                 "usage": {"input_tokens": INPUT, "cache_read_input_tokens": CACHED, "output_tokens": 1},
             }  # fmt: skip
             return event({"type": "message_start", "message": message}) + event({"type": "ping"})
         case "openai-responses":
-            response = {"id": "resp_1", "object": "response", "status": "in_progress", "model": "m", "output": []}
-            item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "in_progress", "content": []}
+            response = {
+                "id": "resp_1",
+                "object": "response",
+                "status": "in_progress",
+                "model": "m",
+                "output": [],
+            }
+            item = {
+                "type": "message",
+                "id": "msg_1",
+                "role": "assistant",
+                "status": "in_progress",
+                "content": [],
+            }
             part = {"type": "output_text", "text": "", "annotations": []}
             return (
                 event({"type": "response.created", "response": response})
@@ -58,7 +70,13 @@ def metadata(dialect: str) -> bytes:
                          "content_index": 0, "part": part})
             )  # fmt: skip
         case _:
-            return data({"usageMetadata": {"promptTokenCount": INPUT + CACHED}, "modelVersion": "m", "responseId": "g1"})
+            return data(
+                {
+                    "usageMetadata": {"promptTokenCount": INPUT + CACHED},
+                    "modelVersion": "m",
+                    "responseId": "g1",
+                }
+            )
 
 
 def text(dialect: str, delta: str) -> bytes:
@@ -67,21 +85,41 @@ def text(dialect: str, delta: str) -> bytes:
         case "openai-chat":
             return chat_chunk({"content": delta})
         case "anthropic":
-            block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-            piece = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": delta}}
+            block = {
+                "type": "content_block_start",
+                "index": 0,
+                "content_block": {"type": "text", "text": ""},
+            }
+            piece = {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": delta},
+            }
             return event(block) + event(piece)
         case "openai-responses":
             return event({"type": "response.output_text.delta", "item_id": "msg_1", "output_index": 0,
                           "content_index": 0, "delta": delta})  # fmt: skip
         case _:
             content = {"role": "model", "parts": [{"text": delta}]}
-            return data({"candidates": [{"index": 0, "content": content}], "modelVersion": "m", "responseId": "g1"})
+            return data(
+                {
+                    "candidates": [{"index": 0, "content": content}],
+                    "modelVersion": "m",
+                    "responseId": "g1",
+                }
+            )
 
 
 def more(dialect: str, delta: str) -> bytes:
     """Return a further piece of the text that ``text`` began."""
     if dialect == "anthropic":
-        return event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": delta}})
+        return event(
+            {
+                "type": "content_block_delta",
+                "index": 0,
+                "delta": {"type": "text_delta", "text": delta},
+            }
+        )
     return text(dialect, delta)
 
 
@@ -89,13 +127,20 @@ def end(dialect: str, said: str = "Hello") -> bytes:
     """Return the end of a stream that said ``said``, with its usage."""
     match dialect:
         case "openai-chat":
-            usage = {"choices": [], "usage": chat_usage(), "id": "chatcmpl-1", "object": "chat.completion.chunk"}
+            usage = {
+                "choices": [],
+                "usage": chat_usage(),
+                "id": "chatcmpl-1",
+                "object": "chat.completion.chunk",
+            }
             return chat_chunk({}, "stop") + data(usage) + b"data: [DONE]\n\n"
         case "anthropic":
             delta = {"stop_reason": "end_turn", "stop_sequence": None}
             return (
                 event({"type": "content_block_stop", "index": 0})
-                + event({"type": "message_delta", "delta": delta, "usage": {"output_tokens": OUTPUT}})
+                + event(
+                    {"type": "message_delta", "delta": delta, "usage": {"output_tokens": OUTPUT}}
+                )
                 + event({"type": "message_stop"})
             )
         case "openai-responses":
@@ -133,7 +178,13 @@ def document(dialect: str, said: str = "Hello") -> dict[str, Any]:
             }  # fmt: skip
         case "openai-responses":
             part = {"type": "output_text", "text": said, "annotations": []}
-            item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+            item = {
+                "type": "message",
+                "id": "msg_1",
+                "role": "assistant",
+                "status": "completed",
+                "content": [part],
+            }
             return {
                 "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m",
                 "output": [item], "error": None, "incomplete_details": None,
@@ -168,7 +219,10 @@ def failure(dialect: str, kind: str = "overloaded") -> bytes:
             code = "rate_limit_exceeded" if limited else "server_is_overloaded"
             return data({"error": {"message": "inside", "type": "x", "param": None, "code": code}})
         case "anthropic":
-            error = {"type": "rate_limit_error" if limited else "overloaded_error", "message": "inside"}
+            error = {
+                "type": "rate_limit_error" if limited else "overloaded_error",
+                "message": "inside",
+            }
             return event({"type": "error", "error": error})
         case "openai-responses":
             code = "rate_limit_exceeded" if limited else "server_is_overloaded"
@@ -181,7 +235,13 @@ def failure(dialect: str, kind: str = "overloaded") -> bytes:
 def chat_chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     return data(
-        {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "m",
+            "choices": [choice],
+        }
     )
 
 

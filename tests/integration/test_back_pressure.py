@@ -8,7 +8,14 @@ import socket
 import pytest
 
 from tests.integration import spoken
-from tests.integration.gateway import BEARER, DIALECTS, PATHS, body_of, in_front_of
+from tests.integration.gateway import (
+    BEARER,
+    DIALECTS,
+    PATHS,
+    Gateway,
+    body_of,
+    in_front_of,
+)
 from tests.integration.scripted import settled
 from tests.integration.wire import Wire, encoded, request
 
@@ -29,7 +36,10 @@ class Hose:
         self.enough = False
 
     async def __call__(self, reader, writer, request):
-        writer.write(spoken.HEAD + spoken.chunk(spoken.metadata(self.dialect) + spoken.text(self.dialect, "begin")))
+        writer.write(
+            spoken.HEAD
+            + spoken.chunk(spoken.metadata(self.dialect) + spoken.text(self.dialect, "begin"))
+        )
         piece = spoken.chunk(spoken.more(self.dialect, PIECE))
         try:
             while not self.enough and self.sent < MOST:
@@ -43,29 +53,33 @@ class Hose:
             raise
 
     async def _drained(self, writer):
-        try:
-            await asyncio.wait_for(asyncio.shield(draining := asyncio.get_running_loop().create_task(writer.drain())), 0.3)
-        except TimeoutError:
+        draining = asyncio.get_running_loop().create_task(writer.drain())
+        await asyncio.wait([draining], timeout=0.3)
+        if not draining.done():
             self.stopped.set()
-            await draining
+        await draining
 
 
-async def slow_client(front) -> Wire:
+async def slow_client(front: Gateway) -> Wire:
     """Return a connection with a small receive buffer that reads nothing by itself."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-    raw.setblocking(False)
+    raw.setblocking(False)  # noqa: FBT003 - the socket's own
     await asyncio.get_running_loop().sock_connect(raw, front.address)
     return front.keep(Wire(*await asyncio.open_connection(sock=raw, limit=16 * 1024)))
 
 
 def asking(surface):
-    return request("POST", PATHS[surface], encoded(body_of(surface, stream=True)), authorization=BEARER)
+    return request(
+        "POST", PATHS[surface], encoded(body_of(surface, stream=True)), authorization=BEARER
+    )
 
 
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_an_upstream_waits_for_a_client_that_does_not_read_and_goes_on_when_it_does(surface, dialect):
+async def test_an_upstream_waits_for_a_client_that_does_not_read_and_goes_on_when_it_does(
+    surface, dialect
+):
     hose = Hose(dialect)
     async with in_front_of(hose, dialect) as (front, _):
         wire = await slow_client(front)
@@ -82,7 +96,9 @@ async def test_an_upstream_waits_for_a_client_that_does_not_read_and_goes_on_whe
         wire.close()
         line = await front.last()
     assert out > hose.sent // len(spoken.chunk(spoken.more(dialect, PIECE))) * len(PIECE)
-    assert last.endswith(b"data: [DONE]\n\n" if surface == "chat" else b'{"type":"message_stop"}\n\n')
+    assert last.endswith(
+        b"data: [DONE]\n\n" if surface == "chat" else b'{"type":"message_stop"}\n\n'
+    )
     assert line["status"] == 200
 
 

@@ -161,7 +161,9 @@ async def test_no_messages_at_all_is_a_400_about_the_messages(surface, dialect):
 
 
 @pytest.mark.parametrize(("surface", "dialect"), TRANSLATED)
-@pytest.mark.parametrize("wrong", [{"messages": []}, {"messages": [{"role": "user", "content": 5}]}])
+@pytest.mark.parametrize(
+    "wrong", [{"messages": []}, {"messages": [{"role": "user", "content": 5}]}]
+)
 async def test_streams_are_refused_with_a_status_too(surface, dialect, wrong):
     async with upstream_of(dialect) as (front, up):
         await refused(front, up, surface, body_of(surface, stream=True, **wrong))
@@ -209,12 +211,16 @@ async def test_forty_mib_are_a_413_before_they_are_all_here(surface):
     async with upstream_of() as (front, up):
         wire = await front.wire()
         size = 40 << 20
-        wire.send(request("POST", PATHS[surface], b"", authorization=BEARER, content_length=str(size)))
+        wire.send(
+            request("POST", PATHS[surface], b"", authorization=BEARER, content_length=str(size))
+        )
         wire.send(b'{"model":"' + b"x" * 1000)
         answered = await wire.answer()
         assert answered.status == 413
         assert "32 MiB" in answered.error["message"]
-        assert answered.error["type"] == ("request_too_large" if surface == "messages" else "invalid_request_error")
+        assert answered.error["type"] == (
+            "request_too_large" if surface == "messages" else "invalid_request_error"
+        )
         assert answered.headers["connection"] == "close"
         assert (await front.ask(surface)).status == 200
     assert len(up.requests) == 1
@@ -224,9 +230,9 @@ async def test_forty_mib_in_chunks_are_a_413_as_well():
     async with upstream_of() as (front, _):
         wire = await front.wire()
         wire.send(
-            request("POST", PATHS["chat"], authorization=BEARER, transfer_encoding="chunked").replace(
-                b"content-length: 0\r\n", b""
-            )
+            request(
+                "POST", PATHS["chat"], authorization=BEARER, transfer_encoding="chunked"
+            ).replace(b"content-length: 0\r\n", b"")
         )
         piece = b"100000\r\n" + b"x" * (1 << 20) + b"\r\n"
         try:
@@ -251,13 +257,20 @@ async def test_a_body_may_be_as_large_as_the_operator_says():
 async def test_a_compressed_body_is_a_415(surface, coding):
     async with upstream_of() as (front, up):
         error = await refused(
-            front, up, surface, gzip.compress(encoded(body_of(surface))), 415, content_encoding=coding
+            front,
+            up,
+            surface,
+            gzip.compress(encoded(body_of(surface))),
+            415,
+            content_encoding=coding,
         )
     assert "content-encoding" in error["message"]
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+@pytest.mark.parametrize(
+    "kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
 async def test_the_content_type_is_not_looked_at(surface, kind):
     async with upstream_of() as (front, _):
         headers = {} if kind is None else {"content_type": kind}
@@ -269,7 +282,9 @@ async def test_an_unknown_model_is_told_in_the_callers_dialect(surface):
     async with upstream_of() as (front, up):
         error = await refused(front, up, surface, body_of(surface, "nobody/knows"), 404)
     assert "nobody/knows" in error["message"]
-    assert error["type"] == ("not_found_error" if surface == "messages" else "invalid_request_error")
+    assert error["type"] == (
+        "not_found_error" if surface == "messages" else "invalid_request_error"
+    )
 
 
 @pytest.mark.parametrize("surface", SURFACES)
@@ -283,7 +298,11 @@ async def test_a_name_of_a_megabyte_is_not_repeated(surface):
 async def test_a_wrong_key_is_told_before_the_body_is_read(surface):
     async with upstream_of() as (front, _):
         wire = await front.wire()
-        wire.send(request("POST", PATHS[surface], b"", authorization="Bearer no", content_length=str(30 << 20)))
+        wire.send(
+            request(
+                "POST", PATHS[surface], b"", authorization="Bearer no", content_length=str(30 << 20)
+            )
+        )
         answered = await wire.answer()
     assert (answered.status, answered.headers["connection"]) == (401, "close")
 
@@ -293,7 +312,12 @@ async def test_a_wrong_key_is_told_before_the_body_is_read(surface):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_conversation_of_only_a_system_message_is_answered(surface, dialect, stream):
     answer = spoken.streamed(dialect) if stream else spoken.told(dialect)
-    body = {"model": "up/m", "stream": stream, "max_tokens": 10, "messages": [{"role": "system", "content": "Be kind."}]}
+    body = {
+        "model": "up/m",
+        "stream": stream,
+        "max_tokens": 10,
+        "messages": [{"role": "system", "content": "Be kind."}],
+    }
     async with in_front_of([answer], dialect) as (front, up):
         answered = await front.post(PATHS[surface], body)
     assert (answered.status, answered.text) == (200, "Hello")

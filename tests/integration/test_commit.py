@@ -19,11 +19,22 @@ from tests.integration.gateway import (
     in_front_of,
     upstream,
 )
-from tests.integration.scripted import Cut, Reset, Scripted, whole
+from tests.integration.scripted import Cut, Reset, Scripted, Step, whole
 from tests.integration.wire import encoded, request
 
 SURFACES = ("chat", "messages")
-RETRIED = ["fail_503", "fail_429", "fail_401", "fail_529", "event", "html", "cut", "reset", "silence", "garbage"]
+RETRIED = [
+    "fail_503",
+    "fail_429",
+    "fail_401",
+    "fail_529",
+    "event",
+    "html",
+    "cut",
+    "reset",
+    "silence",
+    "garbage",
+]
 
 
 def failing(how: str, dialect: str):
@@ -42,14 +53,24 @@ def failing(how: str, dialect: str):
             return [begun + spoken.LAST]
         case "garbage":
             return [b"\x16\x03\x01 this is no HTTP\r\n\r\n", Cut()]
-    return [whole(json.dumps({"error": {"message": "inside"}}).encode(), f"{how[5:]} No", **spoken.JSON)]
+        case _:
+            pass
+    return [
+        whole(json.dumps({"error": {"message": "inside"}}).encode(), f"{how[5:]} No", **spoken.JSON)
+    ]
 
 
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize(("kind", "status"), [("overloaded", 503), ("rate_limit", 429)])
-async def test_an_error_after_the_metadata_is_a_status_and_no_stream(surface, dialect, kind, status):
-    answer = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.failure(dialect, kind)) + spoken.LAST
+async def test_an_error_after_the_metadata_is_a_status_and_no_stream(
+    surface, dialect, kind, status
+):
+    answer = (
+        spoken.HEAD
+        + spoken.chunk(spoken.metadata(dialect) + spoken.failure(dialect, kind))
+        + spoken.LAST
+    )
     async with in_front_of([answer], dialect) as (front, _):
         answered = await front.ask(surface, stream=True)
     assert answered.status == status
@@ -62,7 +83,11 @@ async def test_an_error_after_the_metadata_is_a_status_and_no_stream(surface, di
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_second_account_answers_when_the_first_fails_before_content(how, stream):
     dialect = "openai-chat"
-    good = spoken.streamed(dialect, "from the second") if stream else spoken.told(dialect, "from the second")
+    good = (
+        spoken.streamed(dialect, "from the second")
+        if stream
+        else spoken.told(dialect, "from the second")
+    )
     async with Scripted(failing(how, dialect)) as bad, Scripted([good]) as fine:
         tables = upstream(bad.url) + account("second", "up", base_url=f'"{fine.url}"', priority="1")
         async with gateway(config_text(tables)) as front:
@@ -78,9 +103,15 @@ async def test_a_second_account_answers_when_the_first_fails_before_content(how,
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_no_byte_of_the_failed_answer_is_in_the_second_accounts(surface, dialect):
-    first = [spoken.HEAD, spoken.chunk(spoken.metadata(dialect).replace(b'"m"', b'"tell-tale"')), Cut()]
+    first: list[Step] = [
+        spoken.HEAD,
+        spoken.chunk(spoken.metadata(dialect).replace(b'"m"', b'"tell-tale"')),
+        Cut(),
+    ]
     async with Scripted(first) as bad, Scripted([spoken.streamed(dialect)]) as fine:
-        tables = upstream(bad.url, dialect) + account("second", "up", base_url=f'"{fine.url}"', priority="1")
+        tables = upstream(bad.url, dialect) + account(
+            "second", "up", base_url=f'"{fine.url}"', priority="1"
+        )
         async with gateway(config_text(tables)) as front:
             answered = await front.ask(surface, stream=True)
     assert (answered.status, answered.text, answered.whole) == (200, "Hello", True)
@@ -101,9 +132,15 @@ async def test_a_web_page_with_status_200_is_a_502(surface, dialect, stream):
 
 
 async def test_a_bad_request_is_not_tried_elsewhere():
-    refusal = whole(json.dumps({"error": {"message": "temperature is too high"}}).encode(), "400 Bad", **spoken.JSON)
+    refusal = whole(
+        json.dumps({"error": {"message": "temperature is too high"}}).encode(),
+        "400 Bad",
+        **spoken.JSON,
+    )
     async with Scripted([refusal]) as up, Scripted([spoken.told("openai-chat")]) as second:
-        tables = upstream(up.url) + account("second", "up", base_url=f'"{second.url}"', priority="1")
+        tables = upstream(up.url) + account(
+            "second", "up", base_url=f'"{second.url}"', priority="1"
+        )
         async with gateway(config_text(tables)) as front:
             answered = await front.chat()
     assert answered.status == 400
@@ -124,7 +161,10 @@ async def test_as_many_accounts_are_tried_as_the_configuration_says():
 
 async def test_the_next_target_of_a_model_is_tried_when_the_first_has_nobody_left():
     refusal = whole(b'{"error":{"message":"no"}}', "503 No", **spoken.JSON)
-    async with Scripted([refusal]) as bad, Scripted([spoken.told("anthropic", "from Anthropic")]) as fine:
+    async with (
+        Scripted([refusal]) as bad,
+        Scripted([spoken.told("anthropic", "from Anthropic")]) as fine,
+    ):
         model = '[[models]]\nname = "smart"\ntargets = ["up/m", "other/n"]\n'
         tables = upstream(bad.url) + upstream(fine.url, "anthropic", "other") + model
         async with gateway(config_text(tables)) as front:
@@ -147,7 +187,11 @@ async def test_the_head_waits_for_the_content(surface, dialect):
 
     async with in_front_of(script, dialect) as (front, _):
         wire = await front.wire()
-        wire.send(request("POST", PATHS[surface], encoded(body_of(surface, stream=True)), authorization=BEARER))
+        wire.send(
+            request(
+                "POST", PATHS[surface], encoded(body_of(surface, stream=True)), authorization=BEARER
+            )
+        )
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(wire.reader.read(1), 0.05)
         go_on.set()

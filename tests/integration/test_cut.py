@@ -71,7 +71,9 @@ async def test_an_error_event_after_content_is_an_error_frame(surface, dialect):
 async def test_nobody_else_is_asked_after_content(surface, dialect):
     begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
     async with Scripted([begun, Cut()]) as up, Scripted([spoken.streamed(dialect)]) as second:
-        tables = upstream(up.url, dialect) + account("second", "up", base_url=f'"{second.url}"', priority="1")
+        tables = upstream(up.url, dialect) + account(
+            "second", "up", base_url=f'"{second.url}"', priority="1"
+        )
         async with gateway(config_text(tables)) as front:
             answered = await front.ask(surface, stream=True)
     assert_ends_in_error(surface, answered, said="Hel")
@@ -82,7 +84,11 @@ async def test_nobody_else_is_asked_after_content(surface, dialect):
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_cut_before_content_is_a_502(surface, dialect, stream):
-    begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect)) if stream else spoken.told(dialect)[:-20]
+    begun = (
+        spoken.HEAD + spoken.chunk(spoken.metadata(dialect))
+        if stream
+        else spoken.told(dialect)[:-20]
+    )
     async with in_front_of([begun, Cut()], dialect) as (front, _):
         answered = await front.ask(surface, stream=stream)
         line = await front.last()
@@ -93,7 +99,9 @@ async def test_a_cut_before_content_is_a_502(surface, dialect, stream):
 
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_what_was_consumed_before_a_cut_is_in_the_log(surface):
-    begun = spoken.HEAD + spoken.chunk(spoken.metadata("anthropic") + spoken.text("anthropic", "Hel"))
+    begun = spoken.HEAD + spoken.chunk(
+        spoken.metadata("anthropic") + spoken.text("anthropic", "Hel")
+    )
     async with in_front_of([begun, Cut()], "anthropic") as (front, _):
         await front.ask(surface, stream=True)
         line = await front.last()
@@ -117,7 +125,9 @@ async def test_a_stream_that_arrives_byte_by_byte_is_the_same_stream(surface, di
         answered = await front.ask(surface, stream=True)
     assert (answered.text, answered.whole) == ("Hello, wörld", True)
     assert answered.body.endswith(
-        b"data: [DONE]\n\n" if surface == "chat" else b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+        b"data: [DONE]\n\n"
+        if surface == "chat"
+        else b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
     )
 
 

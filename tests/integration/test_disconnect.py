@@ -32,13 +32,20 @@ class Watched:
 
 
 def asking(surface, *, stream=True, **fields):
-    return request("POST", PATHS[surface], encoded(body_of(surface, stream=stream, **fields)), authorization=BEARER)
+    return request(
+        "POST",
+        PATHS[surface],
+        encoded(body_of(surface, stream=stream, **fields)),
+        authorization=BEARER,
+    )
 
 
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_the_upstream_is_dropped_when_the_client_leaves_in_the_middle(surface, dialect):
-    watched = Watched(spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel")))
+    watched = Watched(
+        spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
+    )
     async with in_front_of(watched, dialect) as (front, _):
         wire = await front.wire()
         wire.send(asking(surface))
@@ -54,7 +61,9 @@ async def test_the_upstream_is_dropped_when_the_client_leaves_in_the_middle(surf
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("begun", [b"", spoken.HEAD], ids=["before the head", "after the head"])
-async def test_the_upstream_is_dropped_when_the_client_leaves_before_any_content(surface, stream, begun):
+async def test_the_upstream_is_dropped_when_the_client_leaves_before_any_content(
+    surface, stream, begun
+):
     watched = Watched(begun)
     async with in_front_of(watched) as (front, up):
         wire = await front.wire()
@@ -67,7 +76,10 @@ async def test_the_upstream_is_dropped_when_the_client_leaves_before_any_content
 
 
 async def test_a_client_that_only_closes_its_half_has_left_as_well():
-    watched = Watched(spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel")))
+    watched = Watched(
+        spoken.HEAD
+        + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+    )
     async with in_front_of(watched) as (front, _):
         wire = await front.wire()
         wire.send(asking("chat"))
@@ -106,7 +118,9 @@ async def test_other_calls_do_not_notice_that_one_client_left():
     go_on = asyncio.Event()
 
     async def script(reader, writer, request):
-        writer.write(spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel")))
+        writer.write(
+            spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
+        )
         await go_on.wait()
         writer.write(spoken.chunk(spoken.more(dialect, "lo") + spoken.end(dialect)) + spoken.LAST)
 
@@ -131,7 +145,9 @@ async def test_other_calls_do_not_notice_that_one_client_left():
 
 
 async def test_a_connection_whose_client_left_is_not_used_again():
-    begun = spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+    begun = spoken.HEAD + spoken.chunk(
+        spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel")
+    )
 
     async def script(reader, writer, request):
         if json.loads(request.body).get("stream"):

@@ -15,7 +15,9 @@ SURFACES = ("chat", "messages")
 
 
 def asking(surface, *, stream=True):
-    return request("POST", PATHS[surface], encoded(body_of(surface, stream=stream)), authorization=BEARER)
+    return request(
+        "POST", PATHS[surface], encoded(body_of(surface, stream=stream)), authorization=BEARER
+    )
 
 
 def drain(front, grace):
@@ -28,9 +30,14 @@ async def test_a_running_stream_is_finished(surface):
     go_on = asyncio.Event()
 
     async def script(reader, writer, request):
-        writer.write(spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel")))
+        writer.write(
+            spoken.HEAD
+            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+        )
         await go_on.wait()
-        writer.write(spoken.chunk(spoken.more("openai-chat", "lo") + spoken.end("openai-chat")) + spoken.LAST)
+        writer.write(
+            spoken.chunk(spoken.more("openai-chat", "lo") + spoken.end("openai-chat")) + spoken.LAST
+        )
 
     async with in_front_of(script) as (front, _):
         wire = await front.wire()
@@ -54,7 +61,10 @@ async def test_a_running_stream_is_finished(surface):
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_a_stream_that_takes_too_long_is_told_why_it_ends(surface):
     async def script(reader, writer, request):
-        writer.write(spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel")))
+        writer.write(
+            spoken.HEAD
+            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+        )
         await reader.read()
 
     async with in_front_of(script) as (front, _):

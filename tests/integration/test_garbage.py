@@ -16,19 +16,39 @@ from tests.integration.scripted import Scripted
 SURFACES = ("chat", "messages")
 
 scalars = (
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8)
 )
 JUNK = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
 )
 
 
 def objects(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects that have some of ``fields``, each as it should be or as junk."""
-    return st.fixed_dictionaries({}, optional={name: field | JUNK for name, field in fields.items()})
+    return st.fixed_dictionaries(
+        {}, optional={name: field | JUNK for name, field in fields.items()}
+    )
 
 
-words = st.sampled_from(["", "a", "get_weather", "call_1", "toolu_1", "data:image/png;base64,AA==", "https://x.test/a.png"])
+words = st.sampled_from(
+    [
+        "",
+        "a",
+        "get_weather",
+        "call_1",
+        "toolu_1",
+        "data:image/png;base64,AA==",
+        "https://x.test/a.png",
+    ]
+)
 kinds = st.sampled_from(
     ["text", "image_url", "image", "input_audio", "file", "document", "tool_use", "tool_result", "thinking",
      "redacted_thinking", "function", "custom", "refusal", "json_schema", "json_object", "tool_reference", "auto",
@@ -41,14 +61,23 @@ parts = objects(
     data=words, is_error=st.booleans(), cache_control=st.just({"type": "ephemeral"}), file=objects(file_data=words),
     input_audio=objects(data=words, format=words),
 )  # fmt: skip
-functions = objects(name=words, arguments=words, description=words, parameters=st.just({"type": "object"}) | JUNK)
+functions = objects(
+    name=words, arguments=words, description=words, parameters=st.just({"type": "object"}) | JUNK
+)
 calls = objects(id=words, type=kinds, function=functions, index=st.integers(0, 3))
 messages = objects(
     role=st.sampled_from(["user", "assistant", "system", "tool", "developer", "function"]),
     content=words | st.lists(parts, max_size=3), tool_calls=st.lists(calls, max_size=2), tool_call_id=words, name=words,
     reasoning_content=words, refusal=words, function_call=functions,
 )  # fmt: skip
-tools = objects(type=kinds, function=functions, name=words, description=words, input_schema=JUNK, strict=st.booleans())
+tools = objects(
+    type=kinds,
+    function=functions,
+    name=words,
+    description=words,
+    input_schema=JUNK,
+    strict=st.booleans(),
+)
 bodies = objects(
     messages=st.lists(messages, max_size=4), tools=st.lists(tools, max_size=2), stream=st.booleans(),
     tool_choice=kinds | objects(type=kinds, name=words, function=functions), max_tokens=st.integers(-1, 10**6),
@@ -79,14 +108,19 @@ async def test_no_json_object_makes_the_gateway_fail(surface, dialect):
         gathered: list[dict[str, Any]] = []
         collect()
         for body in gathered:
-            answered = await wire.post(PATHS[surface], json.dumps(body).encode(), authorization=BEARER)
+            answered = await wire.post(
+                PATHS[surface], json.dumps(body).encode(), authorization=BEARER
+            )
             assert answered.status < 500, (body, answered.body)
             assert answered.status == 200 or answered.error["message"], body
 
 
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_no_bytes_make_the_gateway_fail(surface):
-    async with Scripted([spoken.told("gemini")]) as up, gateway(config_text(upstream(up.url, "gemini"))) as front:
+    async with (
+        Scripted([spoken.told("gemini")]) as up,
+        gateway(config_text(upstream(up.url, "gemini"))) as front,
+    ):
         wire = await front.wire()
         gathered: list[bytes] = []
 

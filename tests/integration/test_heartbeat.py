@@ -31,7 +31,14 @@ def script_of(dialect, *pieces: bytes):
 
 async def asked(front, surface, **fields):
     wire = await front.wire()
-    wire.send(request("POST", PATHS[surface], encoded(body_of(surface, stream=True, **fields)), authorization=BEARER))
+    wire.send(
+        request(
+            "POST",
+            PATHS[surface],
+            encoded(body_of(surface, stream=True, **fields)),
+            authorization=BEARER,
+        )
+    )
     return wire
 
 
@@ -39,7 +46,10 @@ async def asked(front, surface, **fields):
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_silent_upstream_is_bridged_by_comments_before_the_first_content(surface, dialect):
     script, (first,) = script_of(dialect, spoken.chunk(spoken.stream(dialect)) + spoken.LAST)
-    async with in_front_of(script, dialect, streaming=OFTEN, server='expose = ["account"]') as (front, _):
+    async with in_front_of(script, dialect, streaming=OFTEN, server='expose = ["account"]') as (
+        front,
+        _,
+    ):
         wire = await asked(front, surface)
         status, headers = await wire.head()
         assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
@@ -58,9 +68,14 @@ async def test_a_silent_upstream_is_bridged_by_comments_before_the_first_content
     assert line["status"] == 200
 
 
-@pytest.mark.parametrize(("surface", "beat"), [("chat", COMMENT), ("messages", b'event: ping\ndata: {"type": "ping"}\n\n')])
+@pytest.mark.parametrize(
+    ("surface", "beat"),
+    [("chat", COMMENT), ("messages", b'event: ping\ndata: {"type": "ping"}\n\n')],
+)
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_a_silent_upstream_is_bridged_in_the_clients_dialect_after_content(surface, beat, dialect):
+async def test_a_silent_upstream_is_bridged_in_the_clients_dialect_after_content(
+    surface, beat, dialect
+):
     begun = spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
     rest = spoken.chunk(spoken.more(dialect, "lo") + spoken.end(dialect)) + spoken.LAST
     script, (first, then) = script_of(dialect, begun, rest)
@@ -82,7 +97,10 @@ async def test_a_silent_upstream_is_bridged_in_the_clients_dialect_after_content
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (whole(b'{"error":{"message":"inside"}}', "500 No", **spoken.JSON), "The upstream provider returned an error."),
+        (
+            whole(b'{"error":{"message":"inside"}}', "500 No", **spoken.JSON),
+            "The upstream provider returned an error.",
+        ),
         (Cut(), "The upstream provider could not be reached."),
     ],
     ids=["500", "cut"],

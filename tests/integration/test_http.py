@@ -12,7 +12,9 @@ SURFACES = ("chat", "messages")
 
 
 def asking(surface="chat", **fields):
-    return request("POST", PATHS[surface], encoded(body_of(surface, **fields)), authorization=BEARER)
+    return request(
+        "POST", PATHS[surface], encoded(body_of(surface, **fields)), authorization=BEARER
+    )
 
 
 def old(data: bytes) -> bytes:
@@ -79,7 +81,9 @@ async def test_a_connection_goes_on_after_a_mistake_whose_body_has_come(surface,
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_connection_goes_on_after_an_upstreams_failure(stream):
-    answers = iter([b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", spoken.streamed("openai-chat", "fine")])
+    answers = iter(
+        [b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", spoken.streamed("openai-chat", "fine")]
+    )
 
     async def script(reader, writer, request):
         writer.write(next(answers))
@@ -102,7 +106,11 @@ async def test_many_streams_go_over_one_connection():
 
 
 async def test_a_connection_goes_on_after_a_broken_stream():
-    begun = spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel")) + spoken.LAST
+    begun = (
+        spoken.HEAD
+        + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+        + spoken.LAST
+    )
     answers = iter([begun, spoken.told("openai-chat")])
 
     async def script(reader, writer, request):
@@ -120,13 +128,26 @@ async def test_a_connection_goes_on_after_a_broken_stream():
 async def test_pipelined_requests_are_answered_in_their_order():
     async def script(reader, writer, request):
         said = "one" if b"first" in request.body else "two"
-        writer.write(spoken.streamed("openai-chat", said) if b'"stream": true' in request.body else spoken.told("openai-chat", said))
+        writer.write(
+            spoken.streamed("openai-chat", said)
+            if b'"stream": true' in request.body
+            else spoken.told("openai-chat", said)
+        )
 
     async with in_front_of(script) as (front, _):
         wire = await front.wire()
-        wire.send(asking(said="first", stream=True) + asking(said="second") + request("GET", "/healthz") + asking(said="first"))
+        wire.send(
+            asking(said="first", stream=True)
+            + asking(said="second")
+            + request("GET", "/healthz")
+            + asking(said="first")
+        )
         answers = [await wire.answer() for _ in range(4)]
-    assert [answered.text for answered in (answers[0], answers[1], answers[3])] == ["one", "two", "one"]
+    assert [answered.text for answered in (answers[0], answers[1], answers[3])] == [
+        "one",
+        "two",
+        "one",
+    ]
     assert answers[2].json["status"] == "ok"
 
 
@@ -134,7 +155,13 @@ async def test_connection_close_is_obeyed():
     async with in_front_of([spoken.streamed("openai-chat")]) as (front, _):
         wire = await front.wire()
         wire.send(
-            request("POST", PATHS["chat"], encoded(body_of("chat", stream=True)), authorization=BEARER, connection="close")
+            request(
+                "POST",
+                PATHS["chat"],
+                encoded(body_of("chat", stream=True)),
+                authorization=BEARER,
+                connection="close",
+            )
         )
         answered = await wire.answer()
         assert (answered.text, answered.headers["connection"]) == ("Hello", "close")
@@ -146,7 +173,13 @@ async def test_expect_100_continue_is_answered_before_the_body():
     async with in_front_of([spoken.told("openai-chat")]) as (front, _):
         wire = await front.wire()
         wire.send(
-            request("POST", PATHS["chat"], authorization=BEARER, expect="100-continue", content_length=str(len(body)))
+            request(
+                "POST",
+                PATHS["chat"],
+                authorization=BEARER,
+                expect="100-continue",
+                content_length=str(len(body)),
+            )
         )
         assert await wire.reader.readexactly(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
         wire.send(body)
@@ -158,7 +191,8 @@ async def test_a_body_may_come_in_chunks():
     async with in_front_of([spoken.told("openai-chat")]) as (front, _):
         wire = await front.wire()
         wire.send(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\nx-api-key: %b\r\n\r\n" % KEY.encode()
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\nx-api-key: %b\r\n\r\n"
+            % KEY.encode()
         )
         for at in range(0, len(body), 7):
             wire.send(spoken.chunk(body[at : at + 7]))
@@ -186,12 +220,17 @@ async def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(data):
         wire.send(data)
         wire.writer.write_eof()
         rest = await wire.rest()
-        assert rest == b"" or rest.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 431", b"HTTP/1.1 414"))
+        assert rest == b"" or rest.startswith(
+            (b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 431", b"HTTP/1.1 414")
+        )
         assert b"Traceback" not in rest
         assert (await front.chat()).status == 200
 
 
-@pytest.mark.parametrize("target", ["http://gateway/healthz", "*", "healthz", "//healthz", "/healthz?x=%00", "/healthz#f"])
+@pytest.mark.parametrize(
+    "target",
+    ["http://gateway/healthz", "*", "healthz", "//healthz", "/healthz?x=%00", "/healthz#f"],
+)
 async def test_odd_targets_do_no_harm(target):
     async with in_front_of([]) as (front, _):
         wire = await front.wire()

@@ -21,11 +21,16 @@ def unix(path, *tables: str) -> str:
 
 async def test_a_unix_socket_is_as_good_as_a_port(tmp_path):
     path = tmp_path / "splice.sock"
-    async with Scripted([spoken.streamed("openai-chat")]) as up, gateway(unix(path, upstream(up.url))) as front:
+    async with (
+        Scripted([spoken.streamed("openai-chat")]) as up,
+        gateway(unix(path, upstream(up.url))) as front,
+    ):
         wire = await front.wire()
         wire.send(request("GET", "/healthz", host=""))
         assert (await wire.answer()).status == 200
-        answered = await wire.post(PATHS["chat"], body_of("chat", stream=True), authorization=BEARER)
+        answered = await wire.post(
+            PATHS["chat"], body_of("chat", stream=True), authorization=BEARER
+        )
     assert answered.text == "Hello"
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.integration import spoken
-from tests.integration.gateway import BEARER, PATHS, body_of, config_text, gateway, in_front_of, upstream
+from tests.integration.gateway import (
+    BEARER,
+    PATHS,
+    body_of,
+    config_text,
+    gateway,
+    in_front_of,
+    upstream,
+)
 from tests.integration.scripted import Scripted
 from tests.integration.wire import request
 
@@ -74,7 +82,9 @@ async def test_the_list_of_models_has_a_wrong_address_too(path):
     assert "/v1/models" in answered.error["message"].partition(". ")[2]
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/", "/v1/nothing", "/../etc/passwd", "/%2e%2e/", "/v1/models/"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/v1", "/v1/", "/v1/nothing", "/../etc/passwd", "/%2e%2e/", "/v1/models/"]
+)
 async def test_what_does_not_exist_is_a_404_in_openais_shape(path):
     async with in_front_of([]) as (front, _):
         answered = await front.get(path)
@@ -105,9 +115,12 @@ async def test_a_browsers_preflight_needs_no_key(surface):
         wire = await front.wire()
         wire.send(
             request(
-                "OPTIONS", PATHS[surface], origin="https://app.example", access_control_request_method="POST",
+                "OPTIONS",
+                PATHS[surface],
+                origin="https://app.example",
+                access_control_request_method="POST",
                 access_control_request_headers="authorization, content-type, x-stainless-os",
-            )  # fmt: skip
+            )
         )
         answered = await wire.answer()
         wire.send(request("GET", "/healthz"))
@@ -115,16 +128,23 @@ async def test_a_browsers_preflight_needs_no_key(surface):
     assert answered.status == 204
     assert answered.headers["access-control-allow-origin"] == "https://app.example"
     assert "POST" in answered.headers["access-control-allow-methods"]
-    assert answered.headers["access-control-allow-headers"] == "authorization, content-type, x-stainless-os"
+    assert (
+        answered.headers["access-control-allow-headers"]
+        == "authorization, content-type, x-stainless-os"
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_browser_that_is_allowed_may_read_answers_and_errors(stream):
     answer = spoken.streamed("openai-chat") if stream else spoken.told("openai-chat")
     async with in_front_of([answer], server='cors_origins = ["https://app.example"]') as (front, _):
-        fine = await front.post(PATHS["chat"], body_of("chat", stream=stream), origin="https://app.example")
+        fine = await front.post(
+            PATHS["chat"], body_of("chat", stream=stream), origin="https://app.example"
+        )
         refused = await front.post(PATHS["chat"], b"{", origin="https://app.example")
-        stranger = await front.post(PATHS["chat"], body_of("chat", stream=stream), origin="https://evil.example")
+        stranger = await front.post(
+            PATHS["chat"], body_of("chat", stream=stream), origin="https://evil.example"
+        )
     assert fine.headers["access-control-allow-origin"] == "https://app.example"
     assert refused.headers["access-control-allow-origin"] == "https://app.example"
     assert (refused.status, fine.headers["vary"].lower()) == (400, "origin")
@@ -134,7 +154,14 @@ async def test_a_browser_that_is_allowed_may_read_answers_and_errors(stream):
 async def test_no_browser_is_allowed_unless_the_operator_says_so():
     async with in_front_of([]) as (front, _):
         wire = await front.wire()
-        wire.send(request("OPTIONS", PATHS["chat"], origin="https://app.example", access_control_request_method="POST"))
+        wire.send(
+            request(
+                "OPTIONS",
+                PATHS["chat"],
+                origin="https://app.example",
+                access_control_request_method="POST",
+            )
+        )
         answered = await wire.answer()
     assert answered.status in (200, 204)
     assert "access-control-allow-origin" not in answered.headers
@@ -156,7 +183,9 @@ async def test_no_browser_is_allowed_unless_the_operator_says_so():
     ],
 )
 @pytest.mark.parametrize("surface", ["chat", "messages"])
-async def test_models_are_found_under_the_names_that_people_use(name, provider, upstream_model, surface):
+async def test_models_are_found_under_the_names_that_people_use(
+    name, provider, upstream_model, surface
+):
     dialect = {"gemini": "gemini", "openai": "openai-chat", "anthropic": "anthropic"}[provider]
     async with Scripted([spoken.told(dialect)]) as up:
         accounts = "".join(
@@ -185,15 +214,19 @@ async def test_an_unknown_model_is_a_404_with_the_nearest_names(surface):
 
 async def test_the_answer_names_the_model_that_was_asked_for():
     model = '[[models]]\nname = "smart"\naliases = ["best"]\ntargets = ["up/m"]\n'
-    async with Scripted([spoken.told("anthropic")]) as up:
-        async with gateway(config_text(upstream(up.url, "anthropic"), model)) as front:
-            answered = await front.chat("best")
-            line = await front.last()
+    async with (
+        Scripted([spoken.told("anthropic")]) as up,
+        gateway(config_text(upstream(up.url, "anthropic"), model)) as front,
+    ):
+        answered = await front.chat("best")
+        line = await front.last()
     assert answered.json["model"] == "best"
     assert (line["model"], line["upstream_model"]) == ("smart", "m")
 
 
-@pytest.mark.parametrize("name", ["up/vendor/model:free", "up/a b", "up/ü", "up/m?x=1", "up/m#f", "up/%2e"])
+@pytest.mark.parametrize(
+    "name", ["up/vendor/model:free", "up/a b", "up/ü", "up/m?x=1", "up/m#f", "up/%2e"]
+)
 async def test_a_models_name_stays_a_name_in_a_path(name):
     async with in_front_of([spoken.told("gemini")], "gemini") as (front, up):
         answered = await front.chat(name)
@@ -216,7 +249,10 @@ async def test_a_models_defaults_and_overrides_reach_the_upstream():
         '[[models]]\nname = "set"\ntargets = ["up/m"]\ndefaults = { temperature = 0.25, top_p = 0.5 }\n'
         "override = { seed = 7 }\n"
     )
-    async with Scripted([spoken.told("openai-chat")]) as up, gateway(config_text(upstream(up.url), model)) as front:
+    async with (
+        Scripted([spoken.told("openai-chat")]) as up,
+        gateway(config_text(upstream(up.url), model)) as front,
+    ):
         await front.chat("set", temperature=1, seed=1)
     body = up.requests[0].body
     assert b'"temperature":1' in body
@@ -231,7 +267,9 @@ async def test_the_bearer_of_a_key_without_access_is_not_told_of_other_models():
         wire = await front.wire()
         wire.send(request("GET", "/v1/models", x_api_key="sk-limited"))
         listed = await wire.answer()
-        answered = await wire.post(PATHS["chat"], body_of("chat", "secret-onee"), x_api_key="sk-limited")
+        answered = await wire.post(
+            PATHS["chat"], body_of("chat", "secret-onee"), x_api_key="sk-limited"
+        )
         everything = await front.get("/v1/models", authorization=BEARER)
     assert [one["id"] for one in listed.json["data"]] == ["open-one"]
     assert "secret-one`" not in answered.error["message"]

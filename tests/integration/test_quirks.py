@@ -57,7 +57,9 @@ async def test_a_document_comes_through_byte_for_byte():
 
 
 @pytest.mark.parametrize(
-    "wanted", [None, {"include_usage": False}, {"include_usage": True}, {}], ids=["absent", "false", "true", "empty"]
+    "wanted",
+    [None, {"include_usage": False}, {"include_usage": True}, {}],
+    ids=["absent", "false", "true", "empty"],
 )
 async def test_the_usage_chunk_is_for_those_who_asked(wanted):
     fields = {} if wanted is None else {"stream_options": wanted}
@@ -71,7 +73,13 @@ async def test_the_usage_chunk_is_for_those_who_asked(wanted):
 
 
 async def test_usage_beside_the_last_content_stays_where_it_is():
-    last = data({"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": spoken.chat_usage()})
+    last = data(
+        {
+            "id": "c",
+            "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+            "usage": spoken.chat_usage(),
+        }
+    )
     async with in_front_of(streamed(TEXT, last, DONE)) as (front, _):
         answered = await front.chat(stream=True)
         line = await front.last()
@@ -80,9 +88,11 @@ async def test_usage_beside_the_last_content_stays_where_it_is():
 
 
 async def test_a_provider_that_refuses_stream_options_is_not_sent_any():
-    async with Scripted([spoken.streamed("openai-chat")]) as up:
-        async with gateway(config_text(upstream(up.url, flags="{ stream_options = false }"))) as front:
-            await front.chat(stream=True)
+    async with (
+        Scripted([spoken.streamed("openai-chat")]) as up,
+        gateway(config_text(upstream(up.url, flags="{ stream_options = false }"))) as front,
+    ):
+        await front.chat(stream=True)
     assert "stream_options" not in json.loads(up.requests[0].body)
 
 

@@ -13,7 +13,11 @@ from tests.integration.sdk import MODELS, PIXEL, Anthropic, demo_gateway, user
 WEATHER = {
     "name": "get_weather",
     "description": "The weather in a city.",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    },
 }
 NOW = {"name": "now", "input_schema": {"type": "object", "properties": {}}}
 THINK = {"type": "enabled", "budget_tokens": 2048}
@@ -32,7 +36,7 @@ async def sdk(front, request):
     await made.close()
 
 
-@pytest.fixture(params=MODELS.values(), ids=MODELS)
+@pytest.fixture(params=MODELS.values(), ids=list(MODELS))
 def model(request) -> str:
     return str(request.param)
 
@@ -48,7 +52,9 @@ async def answered(sdk, *, streamed: bool, **fields):
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_question_is_answered(sdk, model, streamed):
-    message = await answered(sdk, streamed=streamed, model=model, messages=user("Good morning"), system="Be kind.")
+    message = await answered(
+        sdk, streamed=streamed, model=model, messages=user("Good morning"), system="Be kind."
+    )
     assert "“Good morning”" in text_of(message)
     assert "“Be kind.”" in text_of(message)
     assert (message.type, message.role, message.model) == ("message", "assistant", model)
@@ -81,20 +87,29 @@ async def test_whole_and_streamed_answers_say_and_cost_the_same(sdk, model):
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_the_limit_of_tokens_is_kept(sdk, model, streamed):
-    message = await answered(sdk, streamed=streamed, model=model, messages=user("long:500"), max_tokens=16)
+    message = await answered(
+        sdk, streamed=streamed, model=model, messages=user("long:500"), max_tokens=16
+    )
     assert message.stop_reason == "max_tokens"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_tool_is_called_and_its_result_is_answered(sdk, model, streamed):
     messages = user("Please get_weather for Paris")
-    message = await answered(sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER])
+    message = await answered(
+        sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER]
+    )
     call = message.content[-1]
     assert message.stop_reason == "tool_use"
     assert (call.type, call.name, call.input) == ("tool_use", "get_weather", {"city": "Paris"})
     result = {"type": "tool_result", "tool_use_id": call.id, "content": "18 degrees and rain"}
-    messages += [{"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
-    message = await answered(sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER])
+    messages += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": [result]},
+    ]
+    message = await answered(
+        sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER]
+    )
     assert "18 degrees and rain" in text_of(message)
     assert message.stop_reason == "end_turn"
 
@@ -102,16 +117,32 @@ async def test_a_tool_is_called_and_its_result_is_answered(sdk, model, streamed)
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_parallel_calls_are_answered_together(sdk, model, streamed):
     messages = user("Please call get_weather and now for Paris")
-    message = await answered(sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER, NOW])
+    message = await answered(
+        sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER, NOW]
+    )
     first, second = (block for block in message.content if block.type == "tool_use")
     assert (first.name, second.name, second.input) == ("get_weather", "now", {})
     assert first.id != second.id
     results = [
-        {"type": "tool_result", "tool_use_id": second.id, "content": [{"type": "text", "text": "noon"}]},
-        {"type": "tool_result", "tool_use_id": first.id, "content": "no weather today", "is_error": True},
+        {
+            "type": "tool_result",
+            "tool_use_id": second.id,
+            "content": [{"type": "text", "text": "noon"}],
+        },
+        {
+            "type": "tool_result",
+            "tool_use_id": first.id,
+            "content": "no weather today",
+            "is_error": True,
+        },
     ]
-    messages += [{"role": "assistant", "content": message.content}, {"role": "user", "content": results}]
-    message = await answered(sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER, NOW])
+    messages += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": results},
+    ]
+    message = await answered(
+        sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER, NOW]
+    )
     assert "noon" in text_of(message)
     assert "no weather today" in text_of(message)
 
@@ -144,9 +175,18 @@ async def test_an_image_may_be_the_result_of_a_tool(sdk, model):
     messages = user("Please call now")
     message = await sdk.create(model=model, messages=messages, tools=[NOW])
     source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
-    result = {"type": "tool_result", "tool_use_id": message.content[-1].id, "content": [{"type": "image", "source": source}]}
-    messages += [{"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
-    final = await sdk.create(model=model, messages=messages, tools=[NOW], tool_choice={"type": "none"})
+    result = {
+        "type": "tool_result",
+        "tool_use_id": message.content[-1].id,
+        "content": [{"type": "image", "source": source}],
+    }
+    messages += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": [result]},
+    ]
+    final = await sdk.create(
+        model=model, messages=messages, tools=[NOW], tool_choice={"type": "none"}
+    )
     # The demo's Gemini does not describe what a function returns beside its text.
     assert ("The tool says" if model == MODELS["gemini"] else "png") in text_of(final)
 
@@ -154,7 +194,11 @@ async def test_an_image_may_be_the_result_of_a_tool(sdk, model):
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_thinking_is_shown_and_signed(sdk, model, streamed):
     message = await answered(
-        sdk, streamed=streamed, model=f"{model}-thinking", messages=user("Good morning"), thinking=THINK
+        sdk,
+        streamed=streamed,
+        model=f"{model}-thinking",
+        messages=user("Good morning"),
+        thinking=THINK,
     )
     thought, said = message.content
     assert (thought.type, said.type) == ("thinking", "text")
@@ -169,7 +213,10 @@ async def test_thinking_comes_back_with_its_signature_and_its_tool(sdk, model, s
     message = await answered(sdk, streamed=streamed, messages=messages, **fields)
     assert [block.type for block in message.content] == ["thinking", "tool_use"]
     result = {"type": "tool_result", "tool_use_id": message.content[-1].id, "content": "18 degrees"}
-    messages += [{"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
+    messages += [
+        {"role": "assistant", "content": message.content},
+        {"role": "user", "content": [result]},
+    ]
     final = await answered(sdk, streamed=streamed, messages=messages, **fields)
     assert "18 degrees" in text_of(final)
     # The conversation goes on at another provider, to which the seal means nothing.
@@ -212,7 +259,9 @@ async def test_a_system_message_may_stand_among_the_others(sdk, model):
 async def test_stop_words_stop(sdk, model):
     if model == MODELS["openai-responses"]:
         pytest.skip("Responses has no stop words: they are dropped, and named in the header")
-    message = await sdk.create(model=model, messages=user("Good morning"), stop_sequences=["You said"])
+    message = await sdk.create(
+        model=model, messages=user("Good morning"), stop_sequences=["You said"]
+    )
     assert "You said" not in text_of(message)
     if model == MODELS["anthropic"]:
         assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "You said")
@@ -233,7 +282,9 @@ async def test_stop_words_stop(sdk, model):
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_what_an_upstream_refuses_is_raised_as_its_class(sdk, model, said, error, status, streamed):
+async def test_what_an_upstream_refuses_is_raised_as_its_class(
+    sdk, model, said, error, status, streamed
+):
     with pytest.raises(error) as raised:
         await (sdk.stream if streamed else sdk.create)(model=model, messages=user(said))
     assert raised.value.status_code == status
@@ -276,7 +327,12 @@ async def test_a_wrong_base_url_is_told(front):
 
 
 async def test_tokens_are_counted(sdk, model):
-    fields = {"model": model, "messages": user("Good morning to you all"), "system": "Be kind.", "tools": [WEATHER]}
+    fields = {
+        "model": model,
+        "messages": user("Good morning to you all"),
+        "system": "Be kind.",
+        "tools": [WEATHER],
+    }
     counted = await sdk.call(sdk.client.messages.count_tokens, **fields)
     if model == MODELS["openai-chat"]:
         assert counted.input_tokens > 5  # an estimate: chat completions cannot count

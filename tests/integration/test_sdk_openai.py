@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import openai
 import pytest
@@ -16,10 +17,17 @@ WEATHER = {
     "function": {
         "name": "get_weather",
         "description": "The weather in a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
     },
 }
-NOW = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+NOW = {
+    "type": "function",
+    "function": {"name": "now", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 @pytest_asyncio.fixture
@@ -35,7 +43,7 @@ async def sdk(front, request):
     await made.close()
 
 
-@pytest.fixture(params=MODELS.values(), ids=MODELS)
+@pytest.fixture(params=MODELS.values(), ids=list(MODELS))
 def model(request) -> str:
     return str(request.param)
 
@@ -64,14 +72,18 @@ async def test_a_stream_says_what_the_whole_answer_says(sdk, model):
     assert text_of(chunks) == whole.choices[0].message.content
     assert len(chunks) > 5
     assert chunks[0].choices[0].delta.role == "assistant"
-    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == ["stop"]
+    assert [
+        chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason
+    ] == ["stop"]
     assert len({chunk.id for chunk in chunks}) == 1
     assert all(chunk.usage is None for chunk in chunks)
 
 
 async def test_usage_comes_in_a_chunk_of_its_own_for_who_asks(sdk, model):
     whole = await sdk.create(model=model, messages=user("Good morning"))
-    chunks = await sdk.stream(model=model, messages=user("Good morning"), stream_options={"include_usage": True})
+    chunks = await sdk.stream(
+        model=model, messages=user("Good morning"), stream_options={"include_usage": True}
+    )
     *content, last = chunks
     assert text_of(content) == whole.choices[0].message.content
     assert last.choices == []
@@ -118,10 +130,15 @@ async def called(sdk, *, streamed: bool, **fields):
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_tool_is_called_and_its_result_is_answered(sdk, model, streamed):
     messages = user("Please get_weather for Paris")
-    message, finish = await called(sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER])
+    message, finish = await called(
+        sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER]
+    )
     (call,) = message["tool_calls"]
     assert finish == "tool_calls"
-    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("get_weather", {"city": "Paris"})
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == (
+        "get_weather",
+        {"city": "Paris"},
+    )
     result = {"role": "tool", "tool_call_id": call["id"], "content": "18 degrees and rain"}
     answer = await sdk.create(model=model, messages=[*messages, message, result], tools=[WEATHER])
     assert "18 degrees and rain" in answer.choices[0].message.content
@@ -131,7 +148,9 @@ async def test_a_tool_is_called_and_its_result_is_answered(sdk, model, streamed)
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_parallel_calls_are_answered_together(sdk, model, streamed):
     messages = user("Please call get_weather and now for Paris")
-    message, _ = await called(sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER, NOW])
+    message, _ = await called(
+        sdk, streamed=streamed, model=model, messages=messages, tools=[WEATHER, NOW]
+    )
     first, second = message["tool_calls"]
     assert [first["function"]["name"], second["function"]["name"]] == ["get_weather", "now"]
     assert json.loads(second["function"]["arguments"]) == {}
@@ -140,7 +159,9 @@ async def test_parallel_calls_are_answered_together(sdk, model, streamed):
         {"role": "tool", "tool_call_id": call["id"], "content": [{"type": "text", "text": said}]}
         for call, said in ((second, "noon"), (first, "rain"))
     ]
-    chunks = await sdk.stream(model=model, messages=[*messages, message, *results], tools=[WEATHER, NOW])
+    chunks = await sdk.stream(
+        model=model, messages=[*messages, message, *results], tools=[WEATHER, NOW]
+    )
     assert "noon" in text_of(chunks)
     assert "rain" in text_of(chunks)
 
@@ -148,7 +169,9 @@ async def test_parallel_calls_are_answered_together(sdk, model, streamed):
 async def test_a_tool_may_be_demanded(sdk, model):
     wanted = {"type": "function", "function": {"name": "now"}}
     for choice in ("required", wanted):
-        answer = await sdk.create(model=model, messages=user("Hello"), tools=[NOW], tool_choice=choice)
+        answer = await sdk.create(
+            model=model, messages=user("Hello"), tools=[NOW], tool_choice=choice
+        )
         assert answer.choices[0].message.tool_calls[0].function.name == "now"
     answer = await sdk.create(model=model, messages=user("now"), tools=[NOW], tool_choice="none")
     assert answer.choices[0].message.tool_calls is None
@@ -157,7 +180,10 @@ async def test_a_tool_may_be_demanded(sdk, model):
 async def test_an_image_is_seen(sdk, model):
     content = [
         {"type": "text", "text": "What is this?"},
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}", "detail": "low"}},
+        {
+            "type": "image_url",
+            "image_url": {"url": f"data:image/png;base64,{PIXEL}", "detail": "low"},
+        },
     ]
     answer = await sdk.create(model=model, messages=[{"role": "user", "content": content}])
     assert "png" in answer.choices[0].message.content.lower()
@@ -181,13 +207,17 @@ async def test_an_answer_has_the_shape_that_was_asked_for(sdk, model):
 async def test_a_streamed_answer_has_that_shape_too(sdk, model):
     form = {"type": "json_schema", "json_schema": {"name": "person", "strict": True, "schema": {
         **Person.model_json_schema(), "additionalProperties": False}}}  # fmt: skip
-    chunks = await sdk.stream(model=model, messages=user('A person called "Ada" of 36 years'), response_format=form)
+    chunks = await sdk.stream(
+        model=model, messages=user('A person called "Ada" of 36 years'), response_format=form
+    )
     assert Person.model_validate_json(text_of(chunks)) == Person(name="Ada", age=36)
 
 
 async def test_any_json_object_may_be_asked_for(sdk, model):
     if model == MODELS["anthropic"]:
-        pytest.skip("Anthropic has no such mode: the model is told in words, which the demo does not heed")
+        pytest.skip(
+            "Anthropic has no such mode: the model is told in words, which the demo does not heed"
+        )
     answer = await sdk.create(
         model=model, messages=user("Say it in JSON"), response_format={"type": "json_object"}
     )
@@ -196,7 +226,7 @@ async def test_any_json_object_may_be_asked_for(sdk, model):
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_thinking_is_shown_beside_the_answer(sdk, model, streamed):
-    fields = {"model": f"{model}-thinking", "messages": user("Good morning")}
+    fields: dict[str, Any] = {"model": f"{model}-thinking", "messages": user("Good morning")}
     if model == MODELS["openai-responses"]:
         # OpenAI shows summaries to verified organisations only, so a mere effort does not ask for them.
         fields["extra_body"] = {"reasoning": {"effort": "high"}}
@@ -220,7 +250,10 @@ async def test_thinking_before_a_tool_comes_back_although_the_client_drops_it(sd
     message = (await sdk.create(messages=messages, **fields)).choices[0].message
     (call,) = message.tool_calls
     assert call.function.name == "get_weather"
-    bare = {"role": "assistant", "tool_calls": [call.model_dump(include={"id", "type", "function"})]}
+    bare = {
+        "role": "assistant",
+        "tool_calls": [call.model_dump(include={"id", "type", "function"})],
+    }
     result = {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}
     answer = await sdk.create(messages=[*messages, bare, result], **fields)
     assert "18 degrees" in answer.choices[0].message.content
@@ -228,7 +261,12 @@ async def test_thinking_before_a_tool_comes_back_although_the_client_drops_it(sd
 
 async def test_history_may_hold_what_sdks_echo(sdk, model):
     first = (await sdk.create(model=model, messages=user("Good morning"))).choices[0].message
-    messages = [{"role": "system", "content": "Be kind."}, *user("Good morning"), first.model_dump(), *user("And now?")]
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        *user("Good morning"),
+        first.model_dump(),
+        *user("And now?"),
+    ]
     answer = await sdk.create(model=model, messages=messages)
     assert "And now?" in answer.choices[0].message.content
 
@@ -249,7 +287,9 @@ async def test_history_may_hold_what_sdks_echo(sdk, model):
     ],
 )
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_what_an_upstream_refuses_is_raised_as_its_class(sdk, model, said, error, status, streamed):
+async def test_what_an_upstream_refuses_is_raised_as_its_class(
+    sdk, model, said, error, status, streamed
+):
     with pytest.raises(error) as raised:
         await (sdk.stream if streamed else sdk.create)(model=model, messages=user(said))
     assert raised.value.status_code == status
@@ -277,7 +317,9 @@ async def test_a_stream_that_breaks_in_the_middle_raises(sdk, model, said):
         await sdk.stream(model=model, messages=user(said))
 
 
-@pytest.mark.parametrize(("base", "right"), [("", "/v1/chat/completions"), ("/v1/v1", "/v1/chat/completions")])
+@pytest.mark.parametrize(
+    ("base", "right"), [("", "/v1/chat/completions"), ("/v1/v1", "/v1/chat/completions")]
+)
 async def test_a_wrong_base_url_is_told(front, base, right):
     sdk = OpenAI(front, asynchronous=True, base=base)
     with pytest.raises(openai.NotFoundError, match=right):
@@ -292,9 +334,9 @@ async def test_models_are_listed(sdk):
     page = await sdk.call(sdk.client.models.list)
     models = {model.id: model for model in page.data}
     assert set(MODELS.values()) <= set(models)
-    assert {(model.object, type(model.created), type(model.owned_by)) for model in models.values()} == {
-        ("model", int, str)
-    }
+    assert {
+        (model.object, type(model.created), type(model.owned_by)) for model in models.values()
+    } == {("model", int, str)}
 
 
 async def test_one_model_is_shown(sdk):

@@ -52,7 +52,10 @@ async def test_a_stream_that_falls_silent_ends_in_an_error_frame(surface, dialec
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_the_whole_request_has_a_time_too(surface):
     async def script(reader, writer, request):
-        writer.write(spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel")))
+        writer.write(
+            spoken.HEAD
+            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+        )
         while not writer.is_closing():
             writer.write(spoken.chunk(spoken.text("openai-chat", "lo")))
             await writer.drain()
@@ -78,7 +81,9 @@ async def test_the_whole_time_ends_a_call_before_its_content_as_well(stream):
 async def test_a_time_out_is_repeated_once_at_most():
     async with Scripted([SILENCE]) as up:
         more = "".join(account(f"a{n}", "up") for n in range(4))
-        text = config_text(upstream(up.url) + more, timeouts='first_content = "100ms"', retry="attempts = 5")
+        text = config_text(
+            upstream(up.url) + more, timeouts='first_content = "100ms"', retry="attempts = 5"
+        )
         async with gateway(text) as front:
             answered = await front.chat(stream=True)
             line = await front.last()
@@ -93,7 +98,7 @@ async def test_a_server_that_does_not_take_connections_is_a_504_of_its_own_kind(
         with contextlib.ExitStack() as waiting:
             for _ in range(2):  # a full queue answers no further SYN
                 one = waiting.enter_context(socket.socket())
-                one.setblocking(False)
+                one.setblocking(False)  # noqa: FBT003 - the socket's own
                 one.connect_ex(full.getsockname())
             url = f"http://127.0.0.1:{full.getsockname()[1]}"
             async with gateway(config_text(upstream(url), timeouts='connect = "100ms"')) as front:
@@ -113,7 +118,9 @@ async def test_a_port_where_nobody_listens_is_a_502():
 
 
 async def test_a_models_own_times_come_before_the_general_ones():
-    model = '[[models]]\nname = "hasty"\ntargets = ["up/m"]\ntimeouts = { first_content = "100ms" }\n'
+    model = (
+        '[[models]]\nname = "hasty"\ntargets = ["up/m"]\ntimeouts = { first_content = "100ms" }\n'
+    )
     async with Scripted([SILENCE]) as up, gateway(config_text(upstream(up.url), model)) as front:
         answered = await front.chat("hasty", stream=True)
     assert answered.status == 504

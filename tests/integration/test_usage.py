@@ -19,11 +19,18 @@ async def test_the_log_line_tells_the_tokens_of_a_call(surface, dialect, stream)
         answered = await front.ask(surface, stream=stream)
         line = await front.last()
     assert (answered.status, answered.text) == (200, "Hello")
-    assert {name: line[name] for name in ("input_tokens", "cache_read_tokens", "output_tokens")} == {
+    assert {
+        name: line[name] for name in ("input_tokens", "cache_read_tokens", "output_tokens")
+    } == {
         "input_tokens": spoken.INPUT,
         "cache_read_tokens": spoken.CACHED,
         "output_tokens": spoken.OUTPUT,
     }
-    assert (line["status"], line["stream"], line["attempts"], line["key"]) == (200, stream, 1, "tester")
+    assert (line["status"], line["stream"], line["attempts"], line["key"]) == (
+        200,
+        stream,
+        1,
+        "tester",
+    )
     assert not line.get("estimated")
     assert line.get("error_type") is None

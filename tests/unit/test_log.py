@@ -46,7 +46,13 @@ def test_a_line_is_one_json_object(paper):
     paper.log().info("request", status=200, model="m\n2")
     assert paper.text.count("\n") == 1
     assert paper.entries == [
-        {"ts": "2026-01-01T00:00:00.250Z", "level": "info", "msg": "request", "status": 200, "model": "m\n2"}
+        {
+            "ts": "2026-01-01T00:00:00.250Z",
+            "level": "info",
+            "msg": "request",
+            "status": 200,
+            "model": "m\n2",
+        }
     ]
 
 
@@ -127,7 +133,7 @@ def test_a_reader_that_is_gone_does_not_take_the_daemon_with_it():
 
 
 def test_what_libraries_log_comes_through(paper):
-    logger = logging.Logger("aiohttp.server")
+    logger = logging.Logger("aiohttp.server")  # noqa: LOG001 - nobody else is to hear it
     logger.addHandler(Bridge(paper.log()))
     logger.warning("odd %s", "thing")
     try:
@@ -135,6 +141,10 @@ def test_what_libraries_log_comes_through(paper):
     except OSError:
         logger.exception("broken")
     first, second = paper.entries
-    assert (first["level"], first["msg"], first["logger"]) == ("warning", "odd thing", "aiohttp.server")
+    assert (first["level"], first["msg"], first["logger"]) == (
+        "warning",
+        "odd thing",
+        "aiohttp.server",
+    )
     assert second["level"] == "error"
     assert "OSError: gone" in second["exception"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def state(splice: Splice) -> tuple[Any, ...]:
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Return ``data`` in pieces that end at ``places``."""
     ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 # Frames of the two dialects, the odd ones among them.
@@ -57,7 +58,9 @@ def sse(document: object) -> bytes:
 
 
 def chunk(*choices: dict[str, Any], **fields: Any) -> bytes:
-    return sse({"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": list(choices), **fields})
+    return sse(
+        {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": list(choices), **fields}
+    )
 
 
 def choice(delta: object, finish: str | None = None, index: int = 0) -> dict[str, Any]:
@@ -71,7 +74,16 @@ STOP = chunk(choice({}, "stop"))
 DONE = b"data: [DONE]\n\n"
 
 texts = st.text(max_size=12) | st.sampled_from(
-    ['"error"', '\n\ndata: {"error"', '"usage":null', '"finish_reason":null', '"delta":{', "\r\n", "[DONE]", "data: [DONE]"]
+    [
+        '"error"',
+        '\n\ndata: {"error"',
+        '"usage":null',
+        '"finish_reason":null',
+        '"delta":{',
+        "\r\n",
+        "[DONE]",
+        "data: [DONE]",
+    ]
 )
 deltas = st.one_of(
     st.builds(lambda text: {"content": text}, texts),
@@ -100,7 +112,7 @@ chat_frames = st.one_of(
     st.just(b"event: ping\n\n"),
     st.just(b"data: no JSON\n\n"),
     st.just(b"data:\n\n"),
-    st.just(b'data: [1]\n\n'),
+    st.just(b"data: [1]\n\n"),
     st.just(DONE),
 )
 
@@ -110,7 +122,9 @@ def event(kind: str, *, named: bool = True, **fields: Any) -> bytes:
     return name + sse({"type": kind, **fields})
 
 
-BEGIN = event("message_start", message={"id": "msg_1", "usage": {"input_tokens": 5, "output_tokens": 1}})
+BEGIN = event(
+    "message_start", message={"id": "msg_1", "usage": {"input_tokens": 5, "output_tokens": 1}}
+)
 OPEN = event("content_block_start", index=0, content_block={"type": "text", "text": ""})
 HI = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hi"})
 SHUT = event("content_block_stop", index=0)
@@ -120,19 +134,43 @@ PING = event("ping")
 BROKEN = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
 message_frames = st.one_of(
-    st.builds(lambda text: event("content_block_delta", index=0, delta={"type": "text_delta", "text": text}), texts),
     st.builds(
-        lambda text: event("content_block_delta", index=1, delta={"type": "input_json_delta", "partial_json": text}), texts
+        lambda text: event(
+            "content_block_delta", index=0, delta={"type": "text_delta", "text": text}
+        ),
+        texts,
     ),
     st.builds(
-        lambda text: event("content_block_delta", named=False, index=0, delta={"type": "text_delta", "text": text}), texts
+        lambda text: event(
+            "content_block_delta", index=1, delta={"type": "input_json_delta", "partial_json": text}
+        ),
+        texts,
+    ),
+    st.builds(
+        lambda text: event(
+            "content_block_delta", named=False, index=0, delta={"type": "text_delta", "text": text}
+        ),
+        texts,
     ),
     st.sampled_from([BEGIN, OPEN, HI, SHUT, END, PING]),
-    st.sampled_from([OVER, BROKEN, b": note\n\n", b"id: 1\n" + HI, HI.replace(b"\n", b"\r\n"), b"event: x\ndata: no JSON\n\n"]),
+    st.sampled_from(
+        [
+            OVER,
+            BROKEN,
+            b": note\n\n",
+            b"id: 1\n" + HI,
+            HI.replace(b"\n", b"\r\n"),
+            b"event: x\ndata: no JSON\n\n",
+        ]
+    ),
 )
 
 
-@given(st.lists(chat_frames, max_size=12).map(b"".join), st.lists(st.integers(0, 5000), max_size=8), st.booleans())
+@given(
+    st.lists(chat_frames, max_size=12).map(b"".join),
+    st.lists(st.integers(0, 5000), max_size=8),
+    st.booleans(),
+)
 def test_a_chat_stream_is_the_same_however_it_is_cut_and_looked_at(stream, places, include_usage):
     slow = SlowChat(REQUEST_ID, Flags(), lambda: 42, include_usage=include_usage)
     expected = run(slow, *cut(stream, list(range(len(stream)))))
@@ -142,7 +180,9 @@ def test_a_chat_stream_is_the_same_however_it_is_cut_and_looked_at(stream, place
         assert state(fast) == state(slow)
 
 
-@given(st.lists(message_frames, max_size=12).map(b"".join), st.lists(st.integers(0, 5000), max_size=8))
+@given(
+    st.lists(message_frames, max_size=12).map(b"".join), st.lists(st.integers(0, 5000), max_size=8)
+)
 def test_a_messages_stream_is_the_same_however_it_is_cut_and_looked_at(stream, places):
     slow = SlowMessages(REQUEST_ID, Flags(), lambda: 42)
     expected = run(slow, *cut(stream, list(range(len(stream)))))
@@ -192,7 +232,9 @@ def test_whatever_has_content_commits(delta):
     assert splice.committed
 
 
-@pytest.mark.parametrize("delta", [{}, {"role": "assistant"}, {"content": ""}, {"content": None}, {"obfuscation": "xy"}])
+@pytest.mark.parametrize(
+    "delta", [{}, {"role": "assistant"}, {"content": ""}, {"content": None}, {"obfuscation": "xy"}]
+)
 def test_what_has_none_does_not(delta):
     splice = chat()
     splice.feed(chunk(choice(delta)))
@@ -219,7 +261,11 @@ def test_the_usage_chunk_passes_to_who_asked():
 
 def test_later_usage_replaces_earlier_usage():
     splice = chat()
-    run(splice, chunk(choice({"content": "a"}), usage={**USAGE, "completion_tokens": 1}), chunk(choice({}, "stop"), usage=USAGE))
+    run(
+        splice,
+        chunk(choice({"content": "a"}), usage={**USAGE, "completion_tokens": 1}),
+        chunk(choice({}, "stop"), usage=USAGE),
+    )
     assert splice.usage().output == 7
 
 
@@ -247,7 +293,9 @@ def test_groqs_usage_is_where_groq_puts_it():
 
 def test_an_absent_delta_becomes_an_empty_one():
     out = chat().feed(chunk({"index": 0, "finish_reason": None, "odd": 1.5}))
-    assert json.loads(out[6:])["choices"] == [{"index": 0, "finish_reason": None, "odd": 1.5, "delta": {}}]
+    assert json.loads(out[6:])["choices"] == [
+        {"index": 0, "finish_reason": None, "odd": 1.5, "delta": {}}
+    ]
 
 
 def test_a_null_delta_is_mended_in_place():
@@ -276,7 +324,11 @@ def test_half_a_frame_at_the_end_is_dropped():
 
 def test_an_error_frame_ends_the_stream_whatever_follows():
     splice = chat()
-    out = run(splice, TEXT, sse({"error": {"message": "inside", "code": "rate_limit_exceeded"}}) + TEXT + DONE)
+    out = run(
+        splice,
+        TEXT,
+        sse({"error": {"message": "inside", "code": "rate_limit_exceeded"}}) + TEXT + DONE,
+    )
     assert splice.error is not None
     assert splice.error.kind is Kind.RATE_LIMIT
     assert out.count(b"data: ") == 2

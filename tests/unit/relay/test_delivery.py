@@ -38,7 +38,9 @@ class Transport:
 
 def delivery(*, http10: bool = False, closing: bool = False) -> tuple[Delivery, Transport]:
     transport: Any = Transport()
-    return Delivery(transport, fields=b"x-request-id: r\r\n", http10=http10, closing=closing), transport
+    return Delivery(
+        transport, fields=b"x-request-id: r\r\n", http10=http10, closing=closing
+    ), transport
 
 
 def test_a_stream_is_chunked():
@@ -49,7 +51,12 @@ def test_a_stream_is_chunked():
     head, _, body = transport.written.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n")
     lines = head.split(b"\r\n")
-    assert {b"Cache-Control: no-cache", b"X-Accel-Buffering: no", b"x-request-id: r", b"a: b"} < set(lines)
+    assert {
+        b"Cache-Control: no-cache",
+        b"X-Accel-Buffering: no",
+        b"x-request-id: r",
+        b"a: b",
+    } < set(lines)
     assert body == b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n"
     assert transport.writes == 3
     assert made.keep_alive

@@ -8,7 +8,9 @@ from proxy.usage import Usage
 
 
 def record(**fields) -> Record:
-    return Record(request_id="req_1", started=10.0, route="/v1/messages", dialect="messages", **fields)
+    return Record(
+        request_id="req_1", started=10.0, route="/v1/messages", dialect="messages", **fields
+    )
 
 
 def test_a_call_that_went_well():
@@ -19,9 +21,18 @@ def test_a_call_that_went_well():
     fields = made.fields()
     assert fields["duration_s"] == 2.5
     assert fields["ttft_s"] == 0.25
-    assert (fields["input_tokens"], fields["output_tokens"], fields["cache_read_tokens"]) == (5, 7, 3)
+    assert (fields["input_tokens"], fields["output_tokens"], fields["cache_read_tokens"]) == (
+        5,
+        7,
+        3,
+    )
     assert fields["cache_write_tokens"] == 3
-    assert (fields["key"], fields["model"], fields["upstream_model"], fields["account"]) == ("k", "smart", "m", "a")
+    assert (fields["key"], fields["model"], fields["upstream_model"], fields["account"]) == (
+        "k",
+        "smart",
+        "m",
+        "a",
+    )
     assert not {"error_type", "evidence", "estimated", "team", "trace_id"} & fields.keys()
 
 
@@ -30,11 +41,15 @@ def test_an_estimate_says_that_it_is_one():
 
 
 def test_a_failure_tells_the_operator_what_the_client_was_not_told():
-    fields = record(status=502, error=GatewayError(Kind.SERVER, evidence="what the upstream said")).fields()
+    fields = record(
+        status=502, error=GatewayError(Kind.SERVER, evidence="what the upstream said")
+    ).fields()
     assert (fields["error_type"], fields["evidence"]) == ("server_error", "what the upstream said")
 
 
 def test_what_may_quote_the_client_is_not_logged():
-    fields = record(status=400, error=GatewayError(Kind.INVALID_REQUEST, "found 'a secret prompt'")).fields()
+    fields = record(
+        status=400, error=GatewayError(Kind.INVALID_REQUEST, "found 'a secret prompt'")
+    ).fields()
     assert fields["error_type"] == "invalid_request"
     assert "a secret prompt" not in str(fields)

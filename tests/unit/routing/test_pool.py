@@ -45,7 +45,7 @@ def test_a_lower_priority_number_comes_first():
 
 def test_calls_spread_by_weight():
     uneven = pool('name = "a"\nweight = 3', 'name = "b"')
-    taken = Counter()
+    taken: Counter[str] = Counter()
     for _ in range(8):
         seat = uneven.pick(target(), ())
         assert seat is not None
@@ -83,7 +83,9 @@ def test_a_provider_without_accounts_has_nobody():
     st.floats(0, 1, exclude_max=True),
 )
 def test_every_target_has_its_turn_and_a_lower_order_comes_first(shapes, draw):
-    targets = [target(f"m{n}", order=order, weight=weight) for n, (order, weight) in enumerate(shapes)]
+    targets = [
+        target(f"m{n}", order=order, weight=weight) for n, (order, weight) in enumerate(shapes)
+    ]
     ordered = in_turn(targets, draw)
     assert sorted(ordered, key=lambda one: one.model) == targets
     assert [one.order for one in ordered] == sorted(one.order for one in targets)

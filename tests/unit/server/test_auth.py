@@ -50,7 +50,9 @@ def test_a_key_is_found_in_each_place(header):
     assert who(header) == "ours"
 
 
-@pytest.mark.parametrize("query", [f"key={OURS}", f"a=b&key={OURS}&alt=sse", f"key=&key={OURS}", "key=sk%2Dsplice-ours"])
+@pytest.mark.parametrize(
+    "query", [f"key={OURS}", f"a=b&key={OURS}&alt=sse", f"key=&key={OURS}", "key=sk%2Dsplice-ours"]
+)
 def test_a_key_is_found_in_the_query(query):
     assert who(query=query) == "ours"
 
@@ -67,7 +69,9 @@ def test_of_two_credentials_the_one_that_is_ours_counts():
 
 
 def test_one_key_in_several_places_is_one_key():
-    assert who(("authorization", f"Bearer {OURS}"), ("x-api-key", OURS), query=f"key={OURS}") == "ours"
+    assert (
+        who(("authorization", f"Bearer {OURS}"), ("x-api-key", OURS), query=f"key={OURS}") == "ours"
+    )
 
 
 def test_two_keys_of_ours_are_refused_with_both_places():
@@ -96,7 +100,10 @@ def test_a_credential_that_cannot_be_one_is_not_looked_up():
 
 
 def test_no_message_repeats_a_credential():
-    for headers in ([("x-api-key", "sk-wrong-one")], [("x-api-key", OURS), ("authorization", f"Bearer {OTHER}")]):
+    for headers in (
+        [("x-api-key", "sk-wrong-one")],
+        [("x-api-key", OURS), ("authorization", f"Bearer {OTHER}")],
+    ):
         message = refused(*headers)
         assert not any(token in message for token in (OURS, OTHER, "sk-wrong-one"))
 

@@ -38,7 +38,13 @@ def test_a_syntax_error_says_where():
 
 @pytest.mark.parametrize(
     ("body", "kind"),
-    [(b"null", "null"), (b"false", "a boolean"), (b'"x"', "a string"), (b"1.5", "a number"), (b"[{}]", "an array")],
+    [
+        (b"null", "null"),
+        (b"false", "a boolean"),
+        (b'"x"', "a string"),
+        (b"1.5", "a number"),
+        (b"[{}]", "an array"),
+    ],
 )
 def test_any_other_value_is_named(body, kind):
     assert f"is {kind}," in refused(body).message
@@ -111,7 +117,9 @@ async def test_a_body_that_says_it_is_larger_is_refused_unread():
 
 async def test_a_body_that_does_not_say_so_is_refused_when_it_is():
     async with reading(1000) as (reader, writer):
-        writer.write(b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n" + b"3e9\r\n" + b"x" * 1001)
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001
+        )
         assert (await said(reader))[0] == 413
 
 
@@ -126,8 +134,12 @@ async def test_brackets_are_counted_as_they_come():
     assert f"{MAX_CONTAINERS:,}" in message
 
 
-@pytest.mark.parametrize(("coding", "status"), [("identity", 200), ("", 200), ("gzip", 415), ("x" * 100, 415)])
+@pytest.mark.parametrize(
+    ("coding", "status"), [("identity", 200), ("", 200), ("gzip", 415), ("x" * 100, 415)]
+)
 async def test_codings_are_not_taken(coding, status):
     async with reading(1000) as (reader, writer):
-        writer.write(f"POST / HTTP/1.1\r\nHost: g\r\nContent-Encoding: {coding}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        writer.write(
+            f"POST / HTTP/1.1\r\nHost: g\r\nContent-Encoding: {coding}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+        )
         assert (await said(reader))[0] == status

@@ -47,7 +47,9 @@ def test_what_the_client_wrote_before_it_does_not_count():
     assert address(("10.0.0.1", 5), "6.6.6.6", "9.9.9.9") == "9.9.9.9"
 
 
-@pytest.mark.parametrize("forwarded", ["", " , ", "unknown", "not an address", "9.9.9.9:1234", "[::1]"])
+@pytest.mark.parametrize(
+    "forwarded", ["", " , ", "unknown", "not an address", "9.9.9.9:1234", "[::1]"]
+)
 def test_what_is_no_address_leaves_the_proxy(forwarded):
     assert address(("10.0.0.1", 5), forwarded) == "10.0.0.1"
 
@@ -82,7 +84,9 @@ def test_a_path_has_a_dialect_even_if_it_is_wrong(path, dialect):
 
 
 def test_an_origin_is_repeated_only_if_it_is_allowed():
-    assert "Access-Control-Allow-Origin: https://a.test\r\n" in cors_fields("https://a.test", ("https://a.test",))
+    assert "Access-Control-Allow-Origin: https://a.test\r\n" in cors_fields(
+        "https://a.test", ("https://a.test",)
+    )
     assert cors_fields("https://b.test", ("https://a.test",)) == ""
     assert "https://b.test" in cors_fields("https://b.test", ("*",))
     assert cors_fields("https://bü.test", ("*",)) == ""

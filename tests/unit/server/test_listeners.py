@@ -34,7 +34,9 @@ def test_a_taken_port_is_named_with_its_owner():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = TcpAddress("127.0.0.1", taken.getsockname()[1])
-        with pytest.raises(CannotListen, match=rf"{address}: it is taken by .* \(process {os.getpid()}\)"):
+        with pytest.raises(
+            CannotListen, match=rf"{address}: it is taken by .* \(process {os.getpid()}\)"
+        ):
             opened(address)
 
 
@@ -84,7 +86,10 @@ def test_systemd_must_have_handed_the_socket_over():
         opened(SystemdAddress("public"))
     # The variables of a parent, which were meant for the parent.
     with pytest.raises(CannotListen):
-        opened(SystemdAddress("public"), environ={"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "public"})
+        opened(
+            SystemdAddress("public"),
+            environ={"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "public"},
+        )
 
 
 def test_a_certificate_that_is_none_is_said(tmp_path):

@@ -16,7 +16,8 @@ def test_anthropics_clients_are_known_by_their_version():
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), [("/v1/models/a", "a"), ("/v1/models/a/b:c", "a/b:c"), ("/v1/models/a%2Fb%20c", "a/b c")]
+    ("path", "name"),
+    [("/v1/models/a", "a"), ("/v1/models/a/b:c", "a/b:c"), ("/v1/models/a%2Fb%20c", "a/b c")],
 )
 def test_a_name_may_hold_slashes(path, name):
     assert name_in(path) == name
@@ -37,9 +38,18 @@ def test_anthropics_shape():
     assert (rendered["first_id"], rendered["last_id"], rendered["has_more"]) == ("a", "b", False)
     one = render_one("a", "anthropic", MOMENT)
     assert rendered["data"][0] == one
-    assert (one["type"], one["display_name"], one["created_at"]) == ("model", "a", "2026-01-01T00:00:00Z")
+    assert (one["type"], one["display_name"], one["created_at"]) == (
+        "model",
+        "a",
+        "2026-01-01T00:00:00Z",
+    )
 
 
 def test_an_empty_list_has_no_ends():
-    assert render([], "anthropic", MOMENT) == {"data": [], "has_more": False, "first_id": None, "last_id": None}
+    assert render([], "anthropic", MOMENT) == {
+        "data": [],
+        "has_more": False,
+        "first_id": None,
+        "last_id": None,
+    }
     assert render([], "openai", MOMENT) == {"object": "list", "data": []}

@@ -1,0 +1,1 @@
+"""What Splice costs: the gateway beside nginx (``bench.gateway``), and the dialects by themselves (``bench.translate``)."""

@@ -1,0 +1,485 @@
+"""What the documentation says, held against the code."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import orjson
+import pytest
+
+from proxy import demo
+from proxy.config import explain, key_hash, loads
+from proxy.demo.greeting import greeting
+from proxy.dialects import repair
+from proxy.dialects.chat import decode as chat_decode
+from proxy.dialects.chat import encode as chat_encode
+from proxy.dialects.chat import read as chat_read
+from proxy.dialects.gemini import reasons as gemini_reasons
+from proxy.dialects.memory import LIFETIME, MAX_BYTES, MAX_ENTRIES
+from proxy.dialects.messages import decode as messages_decode
+from proxy.dialects.messages import encode as messages_encode
+from proxy.dialects.messages import read as messages_read
+from proxy.dialects.plan import CLIENTS, SERVERS, ClientDialect
+from proxy.dialects.reply import Upstream, Written
+from proxy.dialects.responses import encode as responses_encode
+from proxy.dialects.responses import read as responses_read
+from proxy.dialects.responses import shapes as responses_shapes
+from proxy.dialects.turn import StopReason
+from proxy.errors import ROWS, GatewayError, Kind
+from proxy.providers import ALIASES, BUILTIN, RESERVED, Dialect, Flags
+from proxy.usage import Usage
+from tests.docs_samples import BASES, BESIDE, CONTENT, MARK, MARKED, PARAMETERS, TOOLS
+from tests.integration.gateway import KEY, Gateway, config_text, gateway
+
+ROOT = Path(__file__).parents[1]
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
+Row = dict[str, str]
+
+
+def section(page: str, title: str) -> str:
+    """Return what stands under the heading ``title``, up to the next heading of its level or above."""
+    text = PAGES[page].read_text()
+    head = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
+    assert head is not None, f"{page} has no heading {title!r}"
+    rest = text[head.end() :]
+    end = re.search(rf"^#{{1,{len(head[1])}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def table(page: str, title: str) -> list[Row]:
+    """Return the rows of the first table of a section, by the names in its head."""
+    lines = section(page, title).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    head, _, *body = [[cell.strip(" |") for cell in row] for row in rows]
+    return [dict(zip(head, row, strict=True)) for row in body]
+
+
+def coded(cell: str) -> list[str]:
+    """Return the words of a cell that are set as code."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def fences(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page].read_text(), re.M | re.S)
+
+
+# docs/translation.md.
+
+TRANSLATION = "docs/translation.md"
+TITLES: dict[ClientDialect, str] = {
+    "chat": "From chat completions",
+    "messages": "From messages",
+    "responses": "From responses",
+}
+_OFFICIAL = BUILTIN["openai"].flags
+UPSTREAMS: dict[Dialect, tuple[tuple[str, Flags], ...]] = {
+    "openai-chat": (
+        ("gpt-6-sol", _OFFICIAL),
+        ("gpt-4.1", _OFFICIAL),
+        ("llama-3.3-70b", Flags()),
+        ("deepseek-chat", BUILTIN["deepseek"].flags),
+    ),
+    "openai-responses": (("gpt-6-sol", _OFFICIAL), ("gpt-4.1", _OFFICIAL), ("grok-4", Flags())),
+    "anthropic": (
+        ("claude-opus-5-5", Flags()),
+        ("claude-haiku-5-5", Flags()),
+        ("claude-sonnet-4-5", Flags()),
+    ),
+    "gemini": (
+        ("gemini-3.1-pro", Flags()),
+        ("gemini-3.6-flash", Flags()),
+        ("gemini-2.5-flash", Flags()),
+        ("gemma-3-27b-it", Flags()),
+        ("gemini-3.1-pro", Flags(penalties=True, logprobs=True)),
+    ),
+}
+"""Models whose rows differ: "varies" is what some of them carry and others do not."""
+
+READ: dict[ClientDialect, frozenset[str]] = {
+    "chat": chat_read._KNOWN,
+    "messages": messages_read.READ | {*messages_read.DROPPED, *messages_read.REFUSED},
+    "responses": responses_read._KNOWN,
+}
+CONVERSATION = frozenset(("model", "messages", "input"))
+
+
+def crossings(tables: str) -> Iterator[Any]:
+    for client, title in TITLES.items():
+        for row in table(TRANSLATION, f"{title}: {tables}"):
+            for dialect in SERVERS:
+                if dialect != CLIENTS[client].native:
+                    subject = row[tables]
+                    yield pytest.param(
+                        client, subject, dialect, row[dialect], id=f"{client}-{subject}-{dialect}"
+                    )
+
+
+def written(client: ClientDialect, body: Mapping[str, Any], dialect: Dialect, upstream: Upstream) -> Written:
+    conversation = CLIENTS[client].read_request({**BASES[client], **body})
+    repair.repair(conversation, param=CLIENTS[client].turns)
+    return SERVERS[dialect].write_request(conversation, upstream)
+
+
+def with_parameter(client: ClientDialect, name: str) -> dict[str, Any]:
+    body = dict(BESIDE.get((client, name), {}))
+    *outer, last = name.split(".")
+    holder = body
+    for key in outer:
+        holder[key] = dict(holder.get(key, {}))
+        holder = holder[key]
+    holder[last] = PARAMETERS[client][name]
+    return body
+
+
+def fate(client: ClientDialect, name: str, dialect: Dialect, upstream: Upstream) -> str:
+    """Return what becomes of a parameter: the words of the tables."""
+    body = with_parameter(client, name)
+    try:
+        sent = written(client, body, dialect, upstream)
+    except GatewayError as error:
+        assert (error.status, error.param) == (400, name)
+        return "refused"
+    told = sent.dropped | sent.weakened
+    if told:
+        assert name in told
+        return "dropped"
+    bare = written(client, BESIDE.get((client, name), {}), dialect, upstream)
+    return "ours" if (sent.path, sent.body) == (bare.path, bare.body) else "carried"
+
+
+@pytest.mark.parametrize(("client", "subject", "dialect", "said"), crossings("parameter"))
+def test_a_parameter_fares_as_the_table_says(client, subject, dialect, said):
+    for name in coded(subject):
+        fates = {fate(client, name, dialect, Upstream(*one)) for one in UPSTREAMS[dialect]}
+        assert ("varies" if fates == {"carried", "dropped"} else " ".join(sorted(fates))) == said
+
+
+@pytest.mark.parametrize("client", get_args(ClientDialect))
+def test_every_parameter_that_is_read_is_in_the_table(client):
+    rows = table(TRANSLATION, f"{TITLES[client]}: parameter")
+    names = [name for row in rows for name in coded(row["parameter"])]
+    assert sorted(names) == sorted(PARAMETERS[client])
+    assert {name.partition(".")[0] for name in names} == READ[client] - CONVERSATION
+
+
+@pytest.mark.parametrize("client", get_args(ClientDialect))
+def test_an_invented_parameter_is_told_as_unknown(client):
+    for dialect in SERVERS:
+        if dialect != CLIENTS[client].native:
+            upstream = Upstream(*UPSTREAMS[dialect][0])
+            assert written(client, {"x-evil\r\n": 1}, dialect, upstream).dropped == {"unknown"}
+
+
+def content_fate(client: ClientDialect, body: dict[str, Any], dialect: Dialect, upstream: Upstream) -> str:
+    try:
+        sent = written(client, body, dialect, upstream)
+    except GatewayError as error:
+        assert error.status == 400
+        assert error.param
+        return "refused"
+    document = orjson.dumps(sent.body).decode()
+    if MARK in document or MARKED in document:
+        return "carried"
+    return "dropped" if sent.dropped else "left out"
+
+
+@pytest.mark.parametrize("tables", ["content", "tool"])
+@pytest.mark.parametrize("client", get_args(ClientDialect))
+def test_content_and_tools_fare_as_the_tables_say(client, tables):
+    samples = {"content": CONTENT, "tool": TOOLS}[tables][client]
+    rows = table(TRANSLATION, f"{TITLES[client]}: {tables}")
+    assert [row[tables] for row in rows] == list(samples)
+    for row in rows:
+        for dialect in SERVERS:
+            if dialect == CLIENTS[client].native:
+                continue
+            fates = {
+                content_fate(client, samples[row[tables]], dialect, Upstream(*one))
+                for one in UPSTREAMS[dialect]
+            }
+            assert fates == {row[dialect]}, (row[tables], dialect)
+
+
+def test_finish_reasons_cross_as_the_table_says():
+    rows = table(TRANSLATION, "Why an answer ended")
+    assert [row["meaning"] for row in rows] == [f"`{reason}`" for reason in StopReason]
+    for reason, row in zip(StopReason, rows, strict=True):
+        assert coded(row["chat reads"]) == [chat_encode._REASONS[reason]]
+        assert coded(row["messages reads"]) == [messages_encode.STOP_REASONS[reason]]
+        assert coded(row["responses reads"]) == [responses_encode._INCOMPLETE.get(reason, "completed")]
+        for column, words in (
+            ("openai-chat", chat_decode._REASONS),
+            ("anthropic", messages_decode.STOP_REASONS),
+            ("gemini", gemini_reasons.STOP_REASONS),
+        ):
+            assert coded(row[f"{column} says"]) == [w for w, means in words.items() if means is reason]
+
+
+def test_usage_is_counted_as_the_table_says():
+    usage = Usage(
+        input=1, cache_read=10, cache_write=100, cache_write_1h=1000, output=20_000, reasoning=10_000
+    )
+    shapes = {
+        "chat": chat_encode.write_usage(usage),
+        "messages": messages_encode.write_usage(usage),
+        "responses": responses_shapes.write_usage(usage),
+    }
+    told: dict[str, dict[str, Any]] = {name: {} for name in shapes}
+    for row in table(TRANSLATION, "Usage"):
+        meant = sum(getattr(usage, name) for name in coded(row["is the sum of"]))
+        for client, shape in shapes.items():
+            for field in coded(row[client]):
+                value: Any = shape
+                for key in field.split("."):
+                    value = value[key]
+                assert value == meant, field
+                told[client][field] = value
+    for client, shape in shapes.items():
+        leaves = {
+            f"{name}.{inner}" if inner else name
+            for name, value in shape.items()
+            for inner in (value if isinstance(value, dict) else {"": value})
+        }
+        assert {leaf for leaf in leaves if not leaf.endswith("audio_tokens")} <= set(told[client]), client
+
+
+def test_the_memorys_bounds_are_the_documented_ones():
+    said = section(TRANSLATION, "Thinking, there and back")
+    for bound in (f"{MAX_ENTRIES:,} calls", f"{MAX_BYTES >> 20} MiB", f"{LIFETIME / 3600:g} hours"):
+        assert bound in said
+
+
+# docs/errors.md.
+
+
+def test_every_kind_of_error_is_in_the_table_as_it_is_told():
+    rows = table("docs/errors.md", "The table")
+    assert [coded(row["kind"]) for row in rows] == [[kind] for kind in Kind]
+    for kind, row in zip(Kind, rows, strict=True):
+        told = ROWS[kind]
+        assert int(row["status"]) == told.status
+        assert coded(row["OpenAI's type"]) == [told.openai_type]
+        assert coded(row["code"]) == ([] if told.code is None else [told.code])
+        assert coded(row["Anthropic's type"]) == [told.messages_type]
+        assert coded(row["Gemini's status"]) == [told.gemini_status]
+        assert coded(row["error_type"]) == [told.error_type]
+        assert (row["another account"] == "yes") == told.another
+        assert (row["fixed text"] == "yes") == (told.text is not None)
+
+
+def test_the_error_bodies_are_the_documented_ones():
+    chat, messages = (orjson.loads(text) for text in fences("docs/errors.md", "json"))
+    error = GatewayError(Kind.INVALID_REQUEST, "found a string, expected a number", param="temperature")
+    request_id = messages["request_id"]
+    assert chat_encode.write_error(error, request_id) == chat
+    assert responses_shapes.write_error(error, request_id) == chat
+    assert messages_encode.write_error(error, request_id) == messages
+
+
+# docs/configuration.md.
+
+CONFIGURATION = "docs/configuration.md"
+
+
+def test_every_setting_is_in_the_example():
+    example = tomllib.loads(
+        "".join(
+            line[1:] if line.startswith("#") and not line.startswith("# ") else line
+            for line in (ROOT / "config.example.toml").read_text().splitlines(keepends=True)
+        )
+    )
+    config = loads("", Path("c.toml"), {})
+    tables = {"accounts": "Account", "models": "Model", "keys": "Key"}
+    inner = __import__("proxy.config.model", fromlist=["Config"])
+    for name in config.__dataclass_fields__:
+        if name in ("path", "providers", "warnings"):
+            continue
+        made = getattr(inner, tables[name]) if name in tables else type(getattr(config, name))
+        shown = example[name][0] if name in tables else example[name]
+        assert set(made.__dataclass_fields__) - {"default"} <= set(shown), name
+    shown = example["providers"]["my-vllm"]
+    assert set(shown) == {"dialects", "base_url", "base_urls", "auth", "families", "flags"}
+    text = (ROOT / "config.example.toml").read_text()
+    assert all(re.search(rf"\b{flag}\b", text) for flag in Flags.__dataclass_fields__)
+
+
+def test_the_aliases_and_reserved_names_are_the_documented_ones():
+    said = section(CONFIGURATION, "Names of models")
+    assert dict(re.findall(r"`([\w-]+)` → `([\w-]+)`", said)) == ALIASES
+    named = section(CONFIGURATION, "Names of providers")
+    assert set(coded(named.partition("may not be called")[2])) >= RESERVED
+
+
+def test_the_configurations_in_the_documents_are_valid(tmp_path):
+    environ = {"GROQ_API_KEY": "k", "OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"}
+    found = 0
+    for page in PAGES:
+        for text in fences(page, "toml"):
+            if "[[accounts]]" in text:
+                path = tmp_path / "config.toml"
+                path.write_text(text)
+                assert explain(path, environ)
+                found += 1
+    assert found >= 2
+
+
+def test_the_addresses_are_joined_as_the_table_says():
+    for row in table(CONFIGURATION, "Addresses"):
+        provider = BUILTIN["openai"]
+        (base,), (path,), (url,) = (coded(row[name]) for name in ("base_url", "route", "called"))
+        assert provider.url("openai-chat", path, base) == url
+
+
+# docs/clients.md and README.md.
+
+
+@asynccontextmanager
+async def the_demo() -> Any:
+    provider = await demo.start(words_per_second=0)
+    try:
+        text = demo.config_text(provider.url, 0, key_hash(KEY), "state")
+        text = text.replace('[admin]\nlisten = ["127.0.0.1:0"]', "[admin]\nlisten = []")
+        async with gateway(text) as front:
+            yield front
+    finally:
+        await provider.close()
+
+
+def filled(text: str, front: Gateway) -> str:
+    """Return ``text`` with the address and key of a gateway that runs."""
+    return text.replace("http://127.0.0.1:8080", front.url).replace("$KEY", KEY)
+
+
+async def ran(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+def greeting_lines() -> str:
+    return greeting("http://127.0.0.1:8080", "http://127.0.0.1:8081", "$KEY")
+
+
+def curl_lines(text: str) -> list[str]:
+    return [found.strip() for found in re.findall(r"^ *(curl (?:.*\\\n)*.*)$", text, re.MULTILINE)]
+
+
+def shell_samples() -> list[Any]:
+    pages = {page: path.read_text() for page, path in PAGES.items()} | {"greeting": greeting_lines()}
+    return [
+        pytest.param(line, id=f"{page}-{i}")
+        for page, text in pages.items()
+        for i, line in enumerate(curl_lines(text))
+    ]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+@pytest.mark.parametrize("line", shell_samples())
+async def test_a_curl_line_works_as_pasted(line):
+    async with the_demo() as front:
+        told = await ran("sh", "-c", filled(line, front))
+    assert told
+    assert '"error"' not in told
+
+
+def python_samples() -> list[Any]:
+    samples = [
+        pytest.param(text, id=f"{page}-{i}")
+        for page in PAGES
+        for i, text in enumerate(fences(page, "python"))
+    ]
+    shown = re.search(r"^  from openai.*?(?=\n\n)", greeting_lines(), re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    text = "\n".join(line.removeprefix("  ") for line in shown[0].splitlines())
+    return [*samples, pytest.param(text, id="greeting")]
+
+
+@pytest.mark.parametrize("text", python_samples())
+async def test_a_python_snippet_works_as_pasted(text):
+    imported = {
+        (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    missing = [name for name in imported if not _is_installed(name)]
+    if missing:
+        pytest.skip(f"it compiles; {', '.join(missing)} is not among the locked packages")
+    async with the_demo() as front:
+        script = f"KEY = {KEY!r}\n{filled(text, front)}"
+        assert (await ran(sys.executable, "-W", "ignore", "-c", script)).strip()
+
+
+def _is_installed(name: str) -> bool:
+    return shutil.which("python3") is not None and __import__("importlib.util").util.find_spec(name.partition(".")[0]) is not None
+
+
+def test_codex_is_configured_with_toml():
+    for text in (greeting_lines(), PAGES["docs/clients.md"].read_text()):
+        for setting in re.findall(r"-c '(model_providers[^']*)'", text):
+            provider = tomllib.loads(setting)["model_providers"]["splice"]
+            assert provider["base_url"].endswith("/v1")
+            assert provider["wire_api"] == "responses"
+    for text in fences("docs/clients.md", "toml"):
+        tomllib.loads(text)
+    for text in fences("docs/clients.md", "json"):
+        orjson.loads(text)
+
+
+def test_the_front_page_and_the_readme_name_the_same_addresses():
+    rows = table("README.md", "A first call")
+    told = " ".join(" ".join(row.values()) for row in rows)
+    for base in ("`http://127.0.0.1:8080/v1`", "`http://127.0.0.1:8080`"):
+        assert base in told
+
+
+# Every page.
+
+
+def anchors(text: str) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    path = PAGES[page]
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_decisions_are_numbered_without_gaps():
+    names = sorted(path.name for path in ROOT.glob("docs/decisions/*.md"))
+    assert [int(name[:3]) for name in names] == list(range(1, len(names) + 1))
+    for name in names:
+        text = (ROOT / "docs/decisions" / name).read_text()
+        assert all(f"**{part}.**" in text for part in ("Context", "Choice", "Consequence")), name
+
+
+def test_the_configuration_of_the_tests_is_not_the_documented_one():
+    # ``config_text`` is what the other tests run on; a page that quotes its key would hand out a working one.
+    assert KEY in config_text() or key_hash(KEY) in config_text()
+    assert all(KEY not in path.read_text() for path in PAGES.values())

@@ -1,0 +1,178 @@
+"""In which dialect an upstream is called, and how its answer is to be read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.dialects.answer import Translation, Whole, WholeSplice
+from proxy.dialects.counting import make_count_plan
+from proxy.dialects.plan import Asked, choose_dialect, continued, dropped_header, make_plan
+from proxy.dialects.splice import ChatSplice, MessagesSplice
+from proxy.errors import GatewayError, Kind
+from proxy.providers import BUILTIN, Provider
+
+DOCUMENT, EVENTS = True, False
+"""What an upstream answers with, as ``Plan.answer`` is told it."""
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def asked(dialect: Any = "chat", **fields: Any) -> Asked:
+    document = {
+        "model": "up/m",
+        "max_tokens": 10,
+        "messages": [{"role": "user", "content": "Hi"}],
+        **fields,
+    }
+    body = json.dumps(document).encode()
+    return Asked(
+        dialect=dialect, body=body, document=document, edited=False, model="up/m", stream=bool(fields.get("stream")),
+        request_id="req_1", now=1.0, mint=lambda: "0" * 24, recall=lambda _: None, remember=lambda *_: None,
+    )  # fmt: skip
+
+
+def provider(*dialects: Any) -> Provider:
+    return Provider(name="up", base_url="http://up.test", dialects=dialects, auth="none")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "offered", "chosen"),
+    [
+        ("chat", ("openai-chat",), "openai-chat"),
+        ("chat", ("anthropic", "openai-chat"), "openai-chat"),
+        ("chat", ("gemini", "anthropic"), "gemini"),
+        ("messages", ("openai-chat", "anthropic"), "anthropic"),
+        ("messages", ("openai-responses", "openai-chat"), "openai-responses"),
+    ],
+)
+def test_the_clients_own_dialect_comes_first_then_the_first_listed(dialect, offered, chosen):
+    assert choose_dialect(asked(dialect), provider(*offered), "m") == chosen
+
+
+def test_openai_itself_takes_tools_of_reasoning_models_on_responses():
+    openai = BUILTIN["openai"]
+    assert choose_dialect(asked(), openai, "gpt-4o") == "openai-chat"
+    assert choose_dialect(asked(tools=[TOOL]), openai, "gpt-4o") == "openai-chat"
+    assert (
+        choose_dialect(asked(tools=[TOOL], reasoning_effort="high"), openai, "gpt-6-sol")
+        == "openai-responses"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "native"), [("chat", "openai-chat"), ("messages", "anthropic")]
+)
+def test_a_native_plan_sends_the_clients_bytes(dialect, native):
+    one = asked(dialect)
+    plan = make_plan(one, provider(native), "real", strict=True)
+    assert plan.native
+    assert plan.body == one.body.replace(b"up/m", b"real")
+    assert plan.dropped == frozenset()
+    assert isinstance(plan.answer(DOCUMENT), WholeSplice)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "native", "kind"),
+    [("chat", "openai-chat", ChatSplice), ("messages", "anthropic", MessagesSplice)],
+)
+def test_a_native_stream_is_spliced_unless_a_document_comes(dialect, native, kind):
+    plan = make_plan(asked(dialect, stream=True), provider(native), "real", strict=False)
+    assert isinstance(plan.answer(EVENTS), kind)
+    assert isinstance(plan.answer(DOCUMENT), Translation)
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+@pytest.mark.parametrize("upstream", ["openai-responses", "gemini"])
+def test_a_foreign_plan_is_translated(dialect, upstream):
+    one = asked(dialect, seed=5)
+    plan = make_plan(one, provider(upstream), "real", strict=False)
+    assert not plan.native
+    assert plan.dialect == upstream
+    assert isinstance(plan.answer(DOCUMENT), Whole)
+    streamed = make_plan(asked(dialect, stream=True), provider(upstream), "real", strict=False)
+    assert isinstance(streamed.answer(EVENTS), Translation)
+
+
+def test_what_would_be_dropped_is_refused_by_the_strict():
+    plan = make_plan(asked(seed=5, logit_bias={}), provider("anthropic"), "m", strict=False)
+    assert "seed" in plan.dropped
+    with pytest.raises(GatewayError) as raised:
+        make_plan(asked(seed=5), provider("anthropic"), "m", strict=True)
+    assert (raised.value.kind, raised.value.param) == (Kind.UNSUPPORTED_PARAMETER, "seed")
+
+
+def test_each_plan_is_made_from_the_same_request():
+    one = asked(tools=[TOOL], seed=5)
+    first = make_plan(one, provider("anthropic"), "m", strict=False)
+    again = make_plan(one, provider("anthropic"), "m", strict=False)
+    assert first.body == again.body
+    assert first.dropped == again.dropped
+
+
+def test_an_edited_document_is_what_is_sent():
+    one = asked()
+    edited = Asked(**{name: getattr(one, name) for name in Asked.__slots__} | {
+        "document": {**one.document, "temperature": 0.5}, "edited": True})  # fmt: skip
+    plan = make_plan(edited, provider("openai-chat"), "m", strict=False)
+    assert json.loads(plan.body)["temperature"] == 0.5
+
+
+def test_a_continuation_asks_for_the_rest():
+    plan = make_plan(asked(), provider("gemini"), "m", strict=False)
+    assert json.loads(continued(plan, "tok")) == {
+        **json.loads(plan.body),
+        "continuationToken": "tok",
+    }
+
+
+def test_what_was_dropped_is_a_sorted_list_of_at_most_512_bytes():
+    assert dropped_header(frozenset({"seed", "n", "logit_bias"})) == "logit_bias,n,seed"
+    long = dropped_header(frozenset(f"parameter_{number:03}" for number in range(100)))
+    assert len(long) <= 512
+    assert all(len(name) == len("parameter_000") for name in long.split(","))
+
+
+# Counting.
+
+
+@pytest.mark.parametrize(
+    ("offered", "path"),
+    [
+        (("anthropic",), "/v1/messages/count_tokens"),
+        (("gemini",), "/v1beta/models/m:countTokens"),
+        (("openai-chat",), None),
+    ],
+)
+def test_whoever_can_count_is_asked_to(offered, path):
+    plan = make_count_plan(asked("messages"), provider(*offered), "m")
+    assert (plan.path if plan else None) == path
+
+
+def test_openai_counts_on_responses():
+    plan = make_count_plan(asked("messages"), BUILTIN["openai"], "gpt-6")
+    assert plan is not None
+    assert plan.path == "/v1/responses/input_tokens"
+    assert "stream" not in json.loads(plan.body)
+    assert "store" not in json.loads(plan.body)
+
+
+@pytest.mark.parametrize(
+    ("offered", "document", "counted"),
+    [
+        (("anthropic",), {"input_tokens": 17}, b'{"input_tokens":17}'),
+        (("gemini",), {"totalTokens": 17}, b'{"input_tokens":17}'),
+        (("anthropic",), {"input_tokens": "many"}, b""),
+        (("anthropic",), [], b""),
+        (("anthropic",), {"error": {"message": "no"}}, b""),
+    ],
+)
+def test_a_count_is_told_in_the_clients_words(offered, document, counted):
+    plan = make_count_plan(asked("messages"), provider(*offered), "m")
+    assert plan is not None
+    answer = plan.answer(DOCUMENT)
+    answer.feed(json.dumps(document).encode())
+    assert answer.finish() == counted
+    assert (answer.error is None) is bool(counted)
