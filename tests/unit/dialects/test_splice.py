@@ -372,9 +372,17 @@ def test_events_pass_as_they_came():
 
 def test_the_beginning_of_a_message_commits_nothing():
     splice = messages()
-    splice.feed(BEGIN + PING)
+    splice.feed(BEGIN + PING + OPEN)
     assert not splice.committed
-    splice.feed(OPEN)
+    splice.feed(HI)
+    assert splice.committed
+
+
+def test_a_tool_call_commits_a_message_when_it_opens():
+    splice = messages()
+    splice.feed(BEGIN)
+    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+    splice.feed(event("content_block_start", index=0, content_block=call))
     assert splice.committed
 
 
