@@ -99,9 +99,7 @@ class Connection(asyncio.Protocol):
 
 async def serve(port: int, interval: float) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: Connection(interval), "127.0.0.1", port, backlog=4096
-    )
+    server = await loop.create_server(lambda: Connection(interval), "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 

@@ -63,8 +63,10 @@ def serve(path: Path) -> int:
     try:
         uvloop.run(_serve(config, log))
     except CannotListen as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"splice: {error}\n")
         return 1
+    finally:
+        log.flush()
     return 0
 
 
@@ -258,7 +260,7 @@ def demo(port: int | None) -> int:
         try:
             uvloop.run(_demo(port, directory))
         except CannotListen as error:
-            sys.stderr.write(f"{error}\n")
+            sys.stderr.write(f"splice: {error}\n")
             return 1
     return 0
 

@@ -9,6 +9,17 @@ from proxy.errors import GatewayError
 from proxy.usage import Usage
 
 
+_WHO_AND_WHERE = (
+    "key",
+    "team",
+    "client_request_id",
+    "trace_id",
+    "model",
+    "upstream_model",
+    "account",
+)
+
+
 @dataclass(slots=True, kw_only=True)
 class Record:
     """Filled while the request runs; times in seconds. ``status`` is what the client got, 499 if it left before that."""
@@ -42,24 +53,18 @@ class Record:
         """Return the fields of the log line; what is not known is left out of it."""
         fields: dict[str, Any] = {
             "request_id": self.request_id,
-            "key": self.key,
             "route": self.route,
             "dialect": self.dialect,
-            "model": self.model,
-            "upstream_model": self.upstream_model,
-            "account": self.account,
             "status": self.status,
             "stream": self.stream,
             "attempts": self.attempts,
             "duration_s": round(self.ended - self.started, 6),
             "queue_s": round(self.queue, 6),
         }
-        if self.team is not None:
-            fields["team"] = self.team
-        if self.client_request_id is not None:
-            fields["client_request_id"] = self.client_request_id
-        if self.trace_id is not None:
-            fields["trace_id"] = self.trace_id
+        for name in _WHO_AND_WHERE:
+            value = getattr(self, name)
+            if value is not None:
+                fields[name] = value
         if self.first_content is not None:
             fields["ttft_s"] = round(self.first_content - self.started, 6)
         usage = self.usage

@@ -33,7 +33,7 @@ def assert_ends_in_error(surface, answered, *, said):
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("how", [Cut(), Reset(), spoken.LAST], ids=["cut", "reset", "end"])
 async def test_a_cut_after_content_is_an_error_frame(surface, dialect, how):
-    begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
+    begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "He"))
 
     async def script(reader, writer, request):
         writer.write(begun)
@@ -49,7 +49,7 @@ async def test_a_cut_after_content_is_an_error_frame(surface, dialect, how):
     async with in_front_of(script, dialect) as (front, _):
         answered = await front.ask(surface, stream=True)
         line = await front.last()
-    error = assert_ends_in_error(surface, answered, said="Hel")
+    error = assert_ends_in_error(surface, answered, said="He")
     assert error["message"] == "The upstream provider closed the stream early."
     assert (line["status"], line["error_type"], line["attempts"]) == (200, "truncated", 1)
 
@@ -57,11 +57,11 @@ async def test_a_cut_after_content_is_an_error_frame(surface, dialect, how):
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_an_error_event_after_content_is_an_error_frame(surface, dialect):
-    said = spoken.metadata(dialect) + spoken.text(dialect, "Hel") + spoken.failure(dialect)
+    said = spoken.metadata(dialect) + spoken.text(dialect, "He") + spoken.failure(dialect)
     async with in_front_of([spoken.HEAD + spoken.chunk(said) + spoken.LAST], dialect) as (front, _):
         answered = await front.ask(surface, stream=True)
         line = await front.last()
-    error = assert_ends_in_error(surface, answered, said="Hel")
+    error = assert_ends_in_error(surface, answered, said="He")
     assert error["message"] == "The upstream provider is overloaded; retry later."
     assert (line["status"], line["error_type"]) == (200, "overloaded")
 
@@ -69,14 +69,14 @@ async def test_an_error_event_after_content_is_an_error_frame(surface, dialect):
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_nobody_else_is_asked_after_content(surface, dialect):
-    begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
+    begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "He"))
     async with Scripted([begun, Cut()]) as up, Scripted([spoken.streamed(dialect)]) as second:
         tables = upstream(up.url, dialect) + account(
             "second", "up", base_url=f'"{second.url}"', priority="1"
         )
         async with gateway(config_text(tables)) as front:
             answered = await front.ask(surface, stream=True)
-    assert_ends_in_error(surface, answered, said="Hel")
+    assert_ends_in_error(surface, answered, said="He")
     assert second.requests == []
 
 
@@ -100,7 +100,7 @@ async def test_a_cut_before_content_is_a_502(surface, dialect, stream):
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_what_was_consumed_before_a_cut_is_in_the_log(surface):
     begun = spoken.HEAD + spoken.chunk(
-        spoken.metadata("anthropic") + spoken.text("anthropic", "Hel")
+        spoken.metadata("anthropic") + spoken.text("anthropic", "He")
     )
     async with in_front_of([begun, Cut()], "anthropic") as (front, _):
         await front.ask(surface, stream=True)
@@ -112,7 +112,7 @@ async def test_what_was_consumed_before_a_cut_is_in_the_log(surface):
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("surface", SURFACES)
 async def test_a_stream_that_arrives_byte_by_byte_is_the_same_stream(surface, dialect):
-    whole = spoken.stream(dialect, "Hel", "lo, ", "wörld")
+    whole = spoken.stream(dialect, "He", "llo, ", "wörld")
 
     async def script(reader, writer, request):
         writer.write(spoken.HEAD)

@@ -44,7 +44,7 @@ def asking(surface, *, stream=True, **fields):
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_the_upstream_is_dropped_when_the_client_leaves_in_the_middle(surface, dialect):
     watched = Watched(
-        spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
+        spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "He"))
     )
     async with in_front_of(watched, dialect) as (front, _):
         wire = await front.wire()
@@ -78,7 +78,7 @@ async def test_the_upstream_is_dropped_when_the_client_leaves_before_any_content
 async def test_a_client_that_only_closes_its_half_has_left_as_well():
     watched = Watched(
         spoken.HEAD
-        + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+        + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "He"))
     )
     async with in_front_of(watched) as (front, _):
         wire = await front.wire()
@@ -119,10 +119,10 @@ async def test_other_calls_do_not_notice_that_one_client_left():
 
     async def script(reader, writer, request):
         writer.write(
-            spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
+            spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "He"))
         )
         await go_on.wait()
-        writer.write(spoken.chunk(spoken.more(dialect, "lo") + spoken.end(dialect)) + spoken.LAST)
+        writer.write(spoken.chunk(spoken.more(dialect, "llo") + spoken.end(dialect)) + spoken.LAST)
 
     async with in_front_of(script) as (front, _):
         wires = [await front.wire() for _ in range(6)]
@@ -146,7 +146,7 @@ async def test_other_calls_do_not_notice_that_one_client_left():
 
 async def test_a_connection_whose_client_left_is_not_used_again():
     begun = spoken.HEAD + spoken.chunk(
-        spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel")
+        spoken.metadata("openai-chat") + spoken.text("openai-chat", "He")
     )
 
     async def script(reader, writer, request):

@@ -32,11 +32,11 @@ async def test_a_running_stream_is_finished(surface):
     async def script(reader, writer, request):
         writer.write(
             spoken.HEAD
-            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "He"))
         )
         await go_on.wait()
         writer.write(
-            spoken.chunk(spoken.more("openai-chat", "lo") + spoken.end("openai-chat")) + spoken.LAST
+            spoken.chunk(spoken.more("openai-chat", "llo") + spoken.end("openai-chat")) + spoken.LAST
         )
 
     async with in_front_of(script) as (front, _):
@@ -53,8 +53,8 @@ async def test_a_running_stream_is_finished(surface):
             rest += piece
         await draining
         line = await front.last()
-    assert b"Hel" in first
-    assert b"lo" in rest
+    assert b"He" in first
+    assert b"llo" in rest
     assert line["status"] == 200
 
 
@@ -63,7 +63,7 @@ async def test_a_stream_that_takes_too_long_is_told_why_it_ends(surface):
     async def script(reader, writer, request):
         writer.write(
             spoken.HEAD
-            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "He"))
         )
         await reader.read()
 

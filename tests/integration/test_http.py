@@ -108,7 +108,7 @@ async def test_many_streams_go_over_one_connection():
 async def test_a_connection_goes_on_after_a_broken_stream():
     begun = (
         spoken.HEAD
-        + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+        + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "He"))
         + spoken.LAST
     )
     answers = iter([begun, spoken.told("openai-chat")])

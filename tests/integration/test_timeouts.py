@@ -40,11 +40,11 @@ async def test_an_answer_that_is_not_streamed_has_a_time_of_its_own(surface):
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("dialect", DIALECTS)
 async def test_a_stream_that_falls_silent_ends_in_an_error_frame(surface, dialect):
-    begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "Hel"))
+    begun = spoken.HEAD + spoken.chunk(spoken.metadata(dialect) + spoken.text(dialect, "He"))
     async with in_front_of([begun, SILENCE], dialect, timeouts='idle = "100ms"') as (front, _):
         answered = await front.ask(surface, stream=True)
         line = await front.last()
-    assert (answered.status, answered.text, answered.whole) == (200, "Hel", True)
+    assert (answered.status, answered.text, answered.whole) == (200, "He", True)
     assert answered.data[-1]["error"]["message"] == "The upstream provider timed out."
     assert (line["status"], line["error_type"]) == (200, "timeout_idle")
 
@@ -54,10 +54,10 @@ async def test_the_whole_request_has_a_time_too(surface):
     async def script(reader, writer, request):
         writer.write(
             spoken.HEAD
-            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "Hel"))
+            + spoken.chunk(spoken.metadata("openai-chat") + spoken.text("openai-chat", "He"))
         )
         while not writer.is_closing():
-            writer.write(spoken.chunk(spoken.text("openai-chat", "lo")))
+            writer.write(spoken.chunk(spoken.text("openai-chat", "llo")))
             await writer.drain()
             await asyncio.sleep(0.02)
 
