@@ -61,7 +61,7 @@ def _chat() -> Answer:
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
     }
-    message = {"role": "assistant", "content": "".join(TEXTS), "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": "".join(TEXTS), "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     last = _data({**common("chat.completion.chunk"), "choices": [], "usage": usage})
     return Answer(

@@ -437,6 +437,11 @@ def main() -> int:
         "--json", type=Path, metavar="FILE", help="write every figure there as well"
     )
     asked = parser.parse_args()
+    python = shutil.which(asked.python)
+    if python is None:
+        parser.error(f"--python: found no program {asked.python}")
+    # The processes work in the checkout. A symbolic link stays one: it is what makes a venv's Python the venv's.
+    asked.python = str(Path(python).absolute())
     cores = shared_out()
     # Debian's is where only root's PATH leads.
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")

@@ -90,7 +90,8 @@ class Log:
             gathered = b"\n".join(self._lines) + b"\n"
             self._lines.clear()
             with contextlib.suppress(OSError):
-                os.write(self._descriptor, gathered)
+                while gathered:
+                    gathered = gathered[os.write(self._descriptor, gathered) :]
 
     def _schedule(self) -> None:
         try:

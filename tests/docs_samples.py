@@ -270,8 +270,12 @@ CONTENT: dict[str, dict[str, dict[str, Any]]] = {
         "`file`, plain text": _chat(_file("text/plain")),
         "`file`, another type": _chat(_file("application/zip")),
         "`file`, `file_id` of OpenAI": _chat({"type": "file", "file": {"file_id": f"file-{MARK}"}}),
-        "`file`, `file_id` of Anthropic": _chat({"type": "file", "file": {"file_id": f"file_{MARK}"}}),
-        "`input_audio`": _chat({"type": "input_audio", "input_audio": {"data": MARK, "format": "wav"}}),
+        "`file`, `file_id` of Anthropic": _chat(
+            {"type": "file", "file": {"file_id": f"file_{MARK}"}}
+        ),
+        "`input_audio`": _chat(
+            {"type": "input_audio", "input_audio": {"data": MARK, "format": "wav"}}
+        ),
         "tool result, text": _chat_result(MARKED),
         "tool result, image": _chat_result([_image_url(_data("image/png"))]),
         "assistant's `refusal`": _said("chat", content=None, refusal=MARKED),
@@ -317,7 +321,12 @@ CONTENT: dict[str, dict[str, dict[str, Any]]] = {
             "messages",
             content=[
                 {"type": "text", "text": "I looked."},
-                {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"q": MARKED}},
+                {
+                    "type": "server_tool_use",
+                    "id": "s",
+                    "name": "web_search",
+                    "input": {"q": MARKED},
+                },
             ],
         ),
         "`compaction`": _said("messages", content=[{"type": "compaction", "content": MARKED}]),
@@ -355,7 +364,9 @@ CONTENT: dict[str, dict[str, dict[str, Any]]] = {
         ),
         "later `developer` message": _item({"role": "developer", "content": MARKED}),
         "`item_reference`": _item({"type": "item_reference", "id": MARK}),
-        "trace of a hosted tool": _item({"type": "web_search_call", "id": MARK, "status": "completed"}),
+        "trace of a hosted tool": _item(
+            {"type": "web_search_call", "id": MARK, "status": "completed"}
+        ),
         "an item of another type": _item({"type": "invented", "text": MARKED}),
     },
 }
@@ -364,7 +375,9 @@ _GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": MARKED}
 
 TOOLS: dict[str, dict[str, dict[str, Any]]] = {
     "chat": {
-        "function": {"tools": [{"type": "function", "function": {"name": "f", "description": MARKED}}]},
+        "function": {
+            "tools": [{"type": "function", "function": {"name": "f", "description": MARKED}}]
+        },
         "custom, with a grammar": {
             "tools": [
                 {

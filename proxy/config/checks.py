@@ -70,7 +70,9 @@ def _model_names(config: model.Config, document: Document) -> dict[str, str]:
 
 def _listeners(config: model.Config, document: Document) -> None:
     for index, address in enumerate(config.admin.listen):
-        if address in config.server.listen:
+        # Port 0 asks the system for a free one, each time another.
+        anew = isinstance(address, model.TcpAddress) and address.port == 0
+        if address in config.server.listen and not anew:
             document.wrong(
                 ("admin", "listen", index), f'"{address}"', "an address that [server] has not"
             )

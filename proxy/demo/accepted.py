@@ -37,7 +37,7 @@ class Accepted(Protocol):
         ...
 
     def frames(self, plan: Plan) -> Iterator[Frame]:
-        """The answer as a stream; it ends early where the plan has an accident."""
+        """The answer as a stream, to be sent up to where the plan has a cut; it ends itself where the provider breaks."""
         ...
 
 

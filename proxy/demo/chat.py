@@ -80,10 +80,7 @@ class ChatCall:
         for index in range(self.choices):
             opening = None if plan.calls else ""
             yield self._delta(index, {"role": "assistant", "content": opening, "refusal": None})
-            for frame in self._steps(index, plan):
-                yield frame
-                if isinstance(frame, Cut):
-                    return
+            yield from self._steps(index, plan)
             if isinstance(plan.last, Broken):
                 return
             yield self._delta(index, {}, self._finish(plan))

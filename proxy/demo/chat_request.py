@@ -5,8 +5,18 @@ from __future__ import annotations
 from proxy.demo import openai
 from proxy.demo.models import Dialect, Model, find
 from proxy.demo.node import Node
-from proxy.demo.picture import Attachment, attachment, data_url
-from proxy.demo.prompt import Choice, Format, Prompt, Tool, Turn, joined
+from proxy.demo.openai_request import (
+    EFFORTS,
+    check_attachment,
+    check_call_id,
+    check_tool_name,
+    read_audio,
+    read_choice,
+    read_schema,
+    read_tool,
+)
+from proxy.demo.picture import Attachment, data_url
+from proxy.demo.prompt import Format, Prompt, Tool, Turn, joined
 from proxy.demo.refusal import Refused
 
 _FIELDS = frozenset(
@@ -70,7 +80,7 @@ def read_prompt(root: Node) -> Prompt:
         model=model,
         turns=_turns(root),
         tools=tools,
-        choice=_choice(root, tools),
+        choice=read_choice(root, tools, Node.need_node),
         parallel=root.get("parallel_tool_calls") is not False,
         thinking=_thinking(root),
         format=_format(root),
@@ -132,18 +142,11 @@ def _turn(message: Node) -> Turn:
 
 def _past_call(call: Node) -> tuple[str, str]:
     call_id = call.need("id")
-    if len(call_id) > _MAX_CALL_ID:
-        raise Refused(
-            400,
-            f"Invalid '{call.at('id')}': string too long. Expected a string with maximum length "
-            f"{_MAX_CALL_ID}, but got a string with length {len(call_id)} instead.",
-            call.at("id"),
-            "string_above_max_length",
-        )
+    check_call_id(call_id, call.at("id"), _MAX_CALL_ID)
     if call.word("type", {"function", "custom"}) == "custom":
         return call_id, call.need_node("custom").need("name")
     function = call.need_node("function")
-    openai.check_tool_name(function.need("name"), function.at("name"))
+    check_tool_name(function.need("name"), function.at("name"))
     function.need("arguments")
     return call_id, function.need("name")
 
@@ -208,22 +211,13 @@ def _content(message: Node) -> tuple[str, tuple[Attachment, ...]]:
 
 def _attachment(part: Node) -> Attachment:
     kind = part.need("type")
+    if kind == "input_audio":
+        return check_attachment(*read_audio(part))
     inner = part.need_node(kind)
-    match kind:
-        case "image_url":
-            found, path = data_url(inner.need("url")), inner.at("url")
-        case "input_audio":
-            media_type = f"audio/{inner.need('format')}"
-            found, path = attachment(media_type, inner.need("data")), inner.at("data")
-        case _ if inner.text("file_id"):
-            found, path = Attachment("file", url=inner.need("file_id")), inner.at("file_id")
-        case _:
-            found, path = data_url(inner.need("file_data")), inner.at("file_data")
-    if found is None:
-        raise Refused(
-            400, f"Invalid '{path}': expected base64-encoded data.", path, "invalid_value"
-        )
-    return found
+    if kind == "file" and inner.text("file_id"):
+        return Attachment("file", url=inner.need("file_id"))
+    name = "url" if kind == "image_url" else "file_data"
+    return check_attachment(data_url(inner.need(name)), inner.at(name))
 
 
 def _tools(root: Node) -> tuple[Tool, ...]:
@@ -233,14 +227,7 @@ def _tools(root: Node) -> tuple[Tool, ...]:
             raise entry.missing("type")
         if entry.get("type") == "custom":
             continue  # free text has no schema to fill
-        function = entry.need_node("function")
-        name = function.need("name")
-        openai.check_tool_name(name, function.at("name"))
-        parameters = function.node("parameters")
-        schema = parameters.value if parameters else {}
-        if function.flag("strict"):
-            openai.check_strict(schema, "function", name)
-        tools.append(Tool(name, schema))
+        tools.append(read_tool(entry.need_node("function")))
     if not root.get("tools"):
         for name in ("tool_choice", "parallel_tool_calls"):
             if root.get(name) is not None:
@@ -248,41 +235,8 @@ def _tools(root: Node) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def _choice(root: Node, tools: tuple[Tool, ...]) -> Choice:
-    match root.get("tool_choice"):
-        case None | "auto":
-            return Choice()
-        case "none":
-            return Choice("none")
-        case "required":
-            return Choice("required")
-        case str():
-            raise root.invalid("tool_choice", "expected 'none', 'auto' or 'required'")
-        case _:
-            pass
-    choice = root.need_node("tool_choice")
-    match choice.need("type"):
-        case "function":
-            name = choice.need_node("function").need("name")
-            if name not in {tool.name for tool in tools}:
-                raise Refused(
-                    400,
-                    f"Tool choice '{name}' not found in 'tools' parameter.",
-                    "tool_choice",
-                    "invalid_value",
-                )
-            return Choice.of_one(name)
-        case "allowed_tools":
-            allowed = choice.need_node("allowed_tools")
-            entries = [entry.need_node("function") for entry in allowed.nodes("tools")]
-            names = frozenset(entry.need("name") for entry in entries)
-            return Choice("required" if allowed.need("mode") == "required" else "auto", names)
-        case _:
-            return Choice()
-
-
 def _thinking(root: Node) -> bool | None:
-    effort = root.word("reasoning_effort", openai.EFFORTS)
+    effort = root.word("reasoning_effort", EFFORTS)
     return None if effort is None else effort != "none"
 
 
@@ -302,11 +256,7 @@ def _format(root: Node) -> Format | None:
             return Format()
         case "json_schema":
             outer = root.need_node("response_format").need_node("json_schema")
-            openai.check_tool_name(outer.need("name"), outer.at("name"))
-            schema = outer.need_node("schema").value
-            if outer.flag("strict"):
-                openai.check_strict(schema, "response_format", outer.need("name"))
-            return Format(schema)
+            return read_schema(outer, "response_format")
         case other:
             raise root.invalid("response_format.type", f"'{other}' is not supported")
 

@@ -135,11 +135,8 @@ class GeminiCall:
                     error["message"] = "The model is overloaded. Please try again later."
                     yield write.chunk({"error": error})
                     return
-                case Wait():
+                case Wait() | Cut():
                     yield step
-                case Cut():
-                    yield step
-                    return
         closing: dict[str, object] = {"text": ""}
         last = calls or [closing | self._signature(plan)]
         usage = self._usage(plan, plan.output)

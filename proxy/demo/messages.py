@@ -122,11 +122,8 @@ class MessagesCall:
                     error = {"type": "overloaded_error", "message": "Overloaded"}
                     yield _frame("error", error=error, request_id=self.request_id)
                     return
-                case Wait():
+                case Wait() | Cut():
                     yield step
-                case Cut():
-                    yield step
-                    return
         yield from self._sign(blocks, plan)
         yield from blocks.leave()
         usage = {**_usage(plan, plan.output), "output_tokens_details": _details(plan)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from proxy.demo.messages_turns import TOOL_NAME, read_system, read_turns
 from proxy.demo.models import Dialect, Model, find
 from proxy.demo.node import Node
-from proxy.demo.openai import objects
+from proxy.demo.openai_request import objects
 from proxy.demo.prompt import Choice, Format, Prompt, Tool
 from proxy.demo.refusal import Refused
 

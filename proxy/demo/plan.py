@@ -42,7 +42,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The connection drops here."""
+    """The connection drops here: whoever sends a stream sends nothing more."""
 
 
 @dataclass(frozen=True, slots=True)

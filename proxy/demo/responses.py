@@ -65,11 +65,8 @@ class ResponsesCall:
                 case Broken():
                     yield from self._failed(events)
                     return
-                case Wait():
+                case Wait() | Cut():
                     yield step
-                case Cut():
-                    yield step
-                    return
         yield from answer.close()
         kind = "response.incomplete" if plan.finish == "length" else "response.completed"
         yield events.frame(kind, response=self._final(plan))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from proxy.demo import openai
 from proxy.demo.models import Dialect, Model, find
 from proxy.demo.node import Node
 from proxy.demo.opaque import is_ours
-from proxy.demo.picture import Attachment, attachment, data_url
-from proxy.demo.prompt import Choice, Format, Prompt, Tool, Turn, joined
+from proxy.demo.openai_request import (
+    EFFORTS,
+    check_attachment,
+    check_call_id,
+    check_tool_name,
+    read_audio,
+    read_choice,
+    read_schema,
+    read_tool,
+)
+from proxy.demo.picture import Attachment, data_url
+from proxy.demo.prompt import Format, Prompt, Tool, Turn, joined
 from proxy.demo.refusal import Refused
 
 _FIELDS = frozenset(
@@ -48,7 +57,7 @@ _FIELDS = frozenset(
         "user",
     ]
 )
-_EFFORTS = openai.EFFORTS | {"max"}
+_EFFORTS = EFFORTS | {"max"}
 _MIN_OUTPUT = 16
 _MAX_CALL_ID = 64
 
@@ -74,7 +83,7 @@ def read_prompt(root: Node) -> Prompt:
         model=model,
         turns=(*([Turn("system", instructions)] if instructions else []), *_turns(root)),
         tools=tools,
-        choice=_choice(root, tools),
+        choice=read_choice(root, tools, lambda node, _: node),
         parallel=root.get("parallel_tool_calls") is not False,
         thinking=_thinking(root),
         format=_format(root),
@@ -128,7 +137,7 @@ def _turn(item: Node) -> Turn | None:
         case "message":
             return _message(item)
         case "function_call" | "custom_tool_call":
-            openai.check_tool_name(item.need("name"), item.at("name"))
+            check_tool_name(item.need("name"), item.at("name"))
             field = "arguments" if item.get("type") == "function_call" else "input"
             item.need(field)
             return Turn("assistant", calls=((_call_id(item), item.need("name")),))
@@ -193,32 +202,19 @@ def _attachment(part: Node) -> Attachment:
         return Attachment("file", url=part.need("file_id"))
     match part.need("type"):
         case "input_image":
-            found, path = data_url(part.need("image_url")), part.at("image_url")
+            name = "image_url"
         case "input_audio":
-            audio = part.need_node("input_audio")
-            found = attachment(f"audio/{audio.need('format')}", audio.need("data"))
-            path = audio.at("data")
-        case _ if part.text("file_url"):
-            found, path = data_url(part.need("file_url")), part.at("file_url")
+            return check_attachment(*read_audio(part))
         case _:
-            found, path = data_url(part.need("file_data")), part.at("file_data")
-    if found is None:
-        raise Refused(
-            400, f"Invalid '{path}': expected base64-encoded data.", path, "invalid_value"
-        )
-    return found
+            name = "file_url" if part.text("file_url") else "file_data"
+    return check_attachment(data_url(part.need(name)), part.at(name))
 
 
 def _call_id(item: Node) -> str:
     call_id = item.need("call_id")
-    if not 0 < len(call_id) <= _MAX_CALL_ID:
-        raise Refused(
-            400,
-            f"Invalid '{item.at('call_id')}': string too long. Expected a string with maximum "
-            f"length {_MAX_CALL_ID}, but got a string with length {len(call_id)} instead.",
-            item.at("call_id"),
-            "string_above_max_length",
-        )
+    if not call_id:
+        raise item.missing("call_id")
+    check_call_id(call_id, item.at("call_id"), _MAX_CALL_ID)
     return call_id
 
 
@@ -263,42 +259,8 @@ def _tools(root: Node) -> tuple[Tool, ...]:
     for entry in root.nodes("tools"):
         if entry.need("type") != "function":
             continue  # run by the provider, or without a schema to fill
-        name = entry.need("name")
-        openai.check_tool_name(name, entry.at("name"))
-        parameters = entry.node("parameters")
-        schema = parameters.value if parameters else {}
-        if entry.flag("strict"):
-            openai.check_strict(schema, "function", name)
-        tools.append(Tool(name, schema))
+        tools.append(read_tool(entry))
     return tuple(tools)
-
-
-def _choice(root: Node, tools: tuple[Tool, ...]) -> Choice:
-    match root.get("tool_choice"):
-        case None | "auto":
-            return Choice()
-        case "none":
-            return Choice("none")
-        case "required":
-            return Choice("required")
-        case str():
-            raise root.invalid("tool_choice", "expected 'none', 'auto' or 'required'")
-        case _:
-            pass
-    choice = root.need_node("tool_choice")
-    match choice.need("type"):
-        case "function":
-            name = choice.need("name")
-            if name not in {tool.name for tool in tools}:
-                raise Refused(
-                    400, f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice"
-                )
-            return Choice.of_one(name)
-        case "allowed_tools":
-            names = frozenset(entry.need("name") for entry in choice.nodes("tools"))
-            return Choice("required" if choice.need("mode") == "required" else "auto", names)
-        case _:
-            return Choice()
 
 
 def _thinking(root: Node) -> bool | None:
@@ -330,10 +292,6 @@ def _format(root: Node) -> Format | None:
                 )
             return Format()
         case "json_schema":
-            openai.check_tool_name(form.need("name"), form.at("name"))
-            schema = form.need_node("schema").value
-            if form.flag("strict"):
-                openai.check_strict(schema, "text.format", form.need("name"))
-            return Format(schema)
+            return read_schema(form, "text.format")
         case other:
             raise form.invalid("type", f"'{other}' is not supported")

@@ -219,8 +219,14 @@ class Whole(Decoded):
     def _rendered(self) -> bytes:
         if not self.ended or self.error is not None:
             return b""
+        try:
+            document = self._write_answer(self._collected, self._reply, self.usage())
+        except GatewayError as error:
+            # An answer that broke off before it said anything.
+            self._collected.fail(error)
+            return b""
         self.committed = True
-        return orjson.dumps(self._write_answer(self._collected, self._reply, self.usage()))
+        return orjson.dumps(document)
 
 
 class WholeSplice:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from proxy.errors import GatewayError, invalid
 
@@ -25,6 +25,8 @@ _KINDS = {
     list: "an array",
     dict: "an object",
 }
+TEXT_OR_PARTS = "a string or an array"
+"""What is expected where a text may stand for an array with one part."""
 _SHOWN = 40
 """Characters of a client's word that an error repeats."""
 
@@ -46,8 +48,7 @@ def string(holder: Object, key: str, at: str = "") -> str | None:
 
 def word(holder: Object, key: str, words: Collection[Word], at: str = "") -> Word | None:
     """Return the string, which must be one of ``words``."""
-    value = holder.get(key)
-    return None if value is None else one_of(value, words, join(at, key))
+    return None if holder.get(key) is None else needed_word(holder, key, words, at)
 
 
 def boolean(holder: Object, key: str, at: str = "") -> bool | None:
@@ -118,7 +119,10 @@ def needed_string(holder: Object, key: str, at: str = "") -> str:
 
 
 def needed_word(holder: Object, key: str, words: Collection[Word], at: str = "") -> Word:
-    return one_of(holder.get(key), words, join(at, key))
+    value = holder.get(key)
+    if isinstance(value, str) and value in words:
+        return value  # type: ignore[return-value]  # a string that is in them is one of them
+    raise wrong_word(join(at, key), value, words)
 
 
 def needed_mapping(holder: Object, key: str, at: str = "") -> Object:
@@ -137,16 +141,6 @@ def needed_array(holder: Object, key: str, at: str = "") -> list[Any]:
 
 def needed_objects(holder: Object, key: str, at: str = "") -> list[tuple[str, Object]]:
     return entries(holder.get(key), join(at, key))
-
-
-# Values that are at hand, with their own path.
-
-
-def one_of(value: object, words: Collection[Word], at: str) -> Word:
-    """Return ``value`` if it is one of ``words``."""
-    if isinstance(value, str) and value in words:
-        return cast("Word", value)
-    raise wrong_word(at, value, words)
 
 
 def entries(values: object, at: str, expected: str = "an array") -> list[tuple[str, Object]]:

@@ -96,6 +96,7 @@ SERVERS: Mapping[Dialect, Server] = {
     "gemini": Server(gemini_write.write_request, gemini_decode.Decoder),
 }
 
+_OPENAIS_OWN: frozenset[Dialect] = frozenset(("openai-chat", "openai-responses"))
 _NATIVE_PATHS: Mapping[Dialect, str] = {
     "openai-chat": "/v1/chat/completions",
     "anthropic": "/v1/messages",
@@ -159,9 +160,10 @@ def choose_dialect(asked: Asked, provider: Provider, model: str) -> Dialect:
     OpenAI itself takes function tools of a reasoning model on its Responses endpoint only, whoever asks.
     """
     native = CLIENTS[asked.dialect].native
-    if not (provider.flags.official and "openai-responses" in provider.dialects):
-        return native if native in provider.dialects else provider.dialects[0]
-    if native in provider.dialects and native != "openai-chat":
+    offered = native if native in provider.dialects else provider.dialects[0]
+    if not provider.flags.official or not _OPENAIS_OWN.issubset(provider.dialects):
+        return offered
+    if offered == native != "openai-chat":
         return native
     conversation = (
         CLIENTS[asked.dialect].read_request(asked.document)
@@ -256,9 +258,16 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
 
 
 def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
-    if not asked.stream:
+    if not asked.stream and is_document:
         read = _USAGE_READERS[dialect]
         return WholeSplice(lambda document: read(document, flags), asked.estimate_input)
+    if not asked.stream:
+        # The server streams although it was not asked to: its events are gathered into a document.
+        collected = Collected()
+        decoder = SERVERS[dialect].decoder(collected, flags)
+        write_answer = CLIENTS[asked.dialect].write_answer
+        reply = Reply(**_reply(asked, None))
+        return Whole(decoder, collected, write_answer, reply, document=False)
     if is_document:
         # The server ignored "stream": its document is played as a stream of the same dialect.
         return _stream_of(asked, dialect, flags, Reply(**_reply(asked, None)), is_document=True)

@@ -129,10 +129,22 @@ class Attempt:
             return
         if self.answer is None:
             streams = b"event-stream" in headers.get(b"content-type", b"").lower()
-            self.answer = self._plan.answer(not (streams and self._plan.stream))
+            self.answer = self._plan.answer(not streams)
 
     def body(self, data: bytes) -> None:
         answer = self.answer
+        if self.committed and answer is not None and self.over_at is None and self._refusal is None:
+            # The way of every token.
+            try:
+                out = answer.feed(data)
+            except EventTooLong:
+                self._break(GatewayError(Kind.MALFORMED, evidence="an event outgrew its limit"))
+                return
+            if answer.ended:
+                self._conclude(out)
+            elif out:
+                self._host.delivery.write(out)
+            return
         if self._refusal is not None:
             self._refusal.append(data)
             self._held_size += len(data)
@@ -144,13 +156,7 @@ class Attempt:
         try:
             out = answer.feed(data)
         except EventTooLong:
-            self._break(GatewayError(Kind.MALFORMED, evidence="an event outgrew its limit"))
-            return
-        if self.committed:
-            if answer.ended:
-                self._conclude(out)
-            elif out:
-                self._host.delivery.write(out)
+            self._give_up(GatewayError(Kind.MALFORMED, evidence="an event outgrew its limit"))
             return
         self._before_content(answer, out, len(data))
 

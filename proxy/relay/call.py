@@ -128,11 +128,14 @@ class Call:
         timed_out = 0
         for target in in_turn(self._route.targets, self._draw):
             while len(tried) < self._means.retry.attempts:
-                seat = self._means.pool.pick(target, tried)
-                if seat is None:
+                lease = self._means.pool.pick(target, tried, self._loop.time())
+                if lease is None:
                     break
-                tried.add(seat.account.name)
-                outcome = await self._try(seat, target)
+                tried.add(lease.seat.name)
+                try:
+                    outcome = await self._try(lease.seat, target)
+                finally:
+                    lease.release(self._loop.time())
                 if isinstance(outcome, Delivered):
                     return outcome
                 last = outcome.error
@@ -150,17 +153,13 @@ class Call:
         self.record.account = seat.account.name
         self.record.provider = target.provider
         self.record.upstream_model = target.model
-        seat.in_flight += 1
-        try:
-            outcome = await self._send(seat, plan, plan.body)
-            if isinstance(outcome, Refused) and outcome.stale:
-                # The connection had died while idle: nobody has seen this request.
-                outcome = await self._send(seat, plan, plan.body, fresh=True)
-            while isinstance(outcome, Continues):
-                outcome = await self._continue(seat, plan, outcome.token)
-            return outcome
-        finally:
-            seat.in_flight -= 1
+        outcome = await self._send(seat, plan, plan.body)
+        if isinstance(outcome, Refused) and outcome.stale:
+            # The connection had died while idle: nobody has seen this request.
+            outcome = await self._send(seat, plan, plan.body, fresh=True)
+        while isinstance(outcome, Continues):
+            outcome = await self._continue(seat, plan, outcome.token)
+        return outcome
 
     async def _continue(self, seat: Seat, plan: Plan, token: str) -> Outcome:
         before = self._attempt

@@ -6,7 +6,8 @@ import asyncio
 from http import HTTPStatus
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
-_SIZES = tuple(b"%x\r\n" % size for size in range(4096))
+_SIZED = 4096
+_SIZES = tuple(b"%x\r\n" % size for size in range(_SIZED))
 """The first line of a chunk by its size: looked up, since formatting it took longer than the write around it."""
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 
@@ -72,7 +73,12 @@ class Delivery:
         """Send bytes of a stream that has started. Runs once a read."""
         self.wrote = True
         transport = self._transport
-        if not transport.is_closing():
+        if transport.is_closing():
+            return
+        size = len(data)
+        if self._chunked and 0 < size < _SIZED:
+            transport.write(b"".join((_SIZES[size], data, b"\r\n")))
+        else:
             transport.write(self._framed(data))
 
     def finish(self, data: bytes) -> None:
@@ -102,10 +108,7 @@ class Delivery:
     def _framed(self, data: bytes) -> bytes:
         if not data or not self._chunked:
             return data
-        size = len(data)
-        if size < len(_SIZES):
-            return b"".join((_SIZES[size], data, b"\r\n"))
-        return b"%x\r\n%b\r\n" % (size, data)
+        return b"%x\r\n%b\r\n" % (len(data), data)
 
     def _send(self, data: bytes) -> None:
         self.wrote = True

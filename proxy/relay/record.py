@@ -8,7 +8,6 @@ from typing import Any
 from proxy.errors import GatewayError
 from proxy.usage import Usage
 
-
 _WHO_AND_WHERE = (
     "key",
     "team",

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from proxy.config.model import Key
+from proxy.dialects import border
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.counting import make_count_plan
 from proxy.dialects.plan import Asked, ClientDialect, Plan, make_plan
@@ -145,6 +146,7 @@ async def _asked(
     route = gateway.route(key, name)
     exchange.record.model = route.name
     edited = _apply(document, route)
+    border.check(dialect, document)
     stream = streams and _stream(document)
     exchange.record.stream = stream
     asked = Asked(

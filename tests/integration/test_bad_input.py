@@ -169,11 +169,35 @@ async def test_streams_are_refused_with_a_status_too(surface, dialect, wrong):
         await refused(front, up, surface, body_of(surface, stream=True, **wrong))
 
 
-@pytest.mark.parametrize("surface", SURFACES)
-async def test_a_native_request_is_the_upstreams_to_judge(surface):
+@pytest.mark.parametrize(
+    ("surface", "fields", "path"),
+    [
+        ("chat", {"n": True}, "n"),
+        ("chat", {"n": 0}, "n"),
+        ("chat", {"n": 9}, "n"),
+        ("chat", {"max_tokens": -1}, "max_tokens"),
+        ("chat", {"max_completion_tokens": 1.5}, "max_completion_tokens"),
+        ("chat", {"messages": []}, "messages"),
+        ("chat", {"messages": "Hi"}, "messages"),
+        ("chat", {"messages": None}, "messages"),
+        ("messages", {"messages": {}}, "messages"),
+        ("messages", {"max_tokens": "many"}, "max_tokens"),
+    ],
+    ids=str,
+)
+async def test_what_money_hangs_on_is_checked_on_native_requests_too(surface, fields, path):
     dialect = {"chat": "openai-chat", "messages": "anthropic"}[surface]
     async with upstream_of(dialect) as (front, up):
-        assert (await front.ask(surface, temperature="hot", n=True)).status == 200
+        error = await refused(front, up, surface, body_of(surface, **fields))
+    assert f"`{path}`" in error["message"]
+    assert len(up.requests) == 1  # the right one, which ``refused`` sends behind it
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_a_native_request_is_mostly_the_upstreams_to_judge(surface):
+    dialect = {"chat": "openai-chat", "messages": "anthropic"}[surface]
+    async with upstream_of(dialect) as (front, up):
+        assert (await front.ask(surface, temperature="hot")).status == 200
     assert json.loads(up.requests[0].body)["temperature"] == "hot"
 
 

@@ -36,7 +36,8 @@ async def test_a_running_stream_is_finished(surface):
         )
         await go_on.wait()
         writer.write(
-            spoken.chunk(spoken.more("openai-chat", "llo") + spoken.end("openai-chat")) + spoken.LAST
+            spoken.chunk(spoken.more("openai-chat", "llo") + spoken.end("openai-chat"))
+            + spoken.LAST
         )
 
     async with in_front_of(script) as (front, _):

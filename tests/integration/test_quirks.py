@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from tests.integration import spoken
-from tests.integration.gateway import config_text, gateway, in_front_of, upstream
+from tests.integration.gateway import DIALECTS, config_text, gateway, in_front_of, upstream
 from tests.integration.scripted import Scripted, whole
 from tests.integration.sdk import OpenAI, user
 from tests.integration.spoken import HEAD, LAST, chunk, data
@@ -163,3 +163,20 @@ async def test_a_model_named_twice_is_replaced_where_it_counts():
         await front.post("/v1/chat/completions", body)
     sent = json.loads(up.requests[0].body)
     assert sent == {**json.loads(body), "model": "m"}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("surface", ["chat", "messages"])
+async def test_an_upstream_that_streams_unasked_is_answered_with_a_document(surface, dialect):
+    async with in_front_of([spoken.streamed(dialect, "Hello")], dialect) as (front, _):
+        answered = await front.ask(surface)
+        line = await front.last()
+    assert answered.status == 200
+    said = answered.json
+    text = (
+        said["choices"][0]["message"]["content"]
+        if surface == "chat"
+        else said["content"][0]["text"]
+    )
+    assert text == "Hello"
+    assert line["output_tokens"] == spoken.OUTPUT

@@ -407,3 +407,9 @@ def test_every_setting_says_where_it_comes_from(tmp_path):
 def test_money_is_decimal():
     text = '[[accounts]]\nname="a"\nprovider="ollama"\nbudget_usd=0.1\nbudget_period="day"'
     assert read(text).accounts[0].budget_usd == Decimal("0.1")
+
+
+def test_both_listeners_may_ask_for_any_free_port():
+    text = '[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = ["127.0.0.1:0"]\n'
+    config = loads(text, Path("/etc/splice/config.toml"), {})
+    assert config.server.listen == config.admin.listen

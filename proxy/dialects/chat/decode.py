@@ -352,12 +352,14 @@ def read_usage(raw: object, flags: Flags, *, tier: str | None = None) -> Usage:
     """
     if not isinstance(raw, dict):
         return Usage(tier=tier)
-    prompt = _object(raw.get("prompt_tokens_details"))
-    completion = _object(raw.get("completion_tokens_details"))
     input_total = count(raw.get("prompt_tokens"))
     output = count(raw.get("completion_tokens"))
     if flags.reasoning_outside:
         output = max(output, count(raw.get("total_tokens")) - input_total)
+    if len(raw) <= _PLAIN_FIELDS and "total_tokens" in raw:
+        return inclusive(input_total=input_total, output=output, tier=tier)
+    prompt = _object(raw.get("prompt_tokens_details"))
+    completion = _object(raw.get("completion_tokens_details"))
     return inclusive(
         input_total=input_total,
         output=output,
@@ -373,6 +375,10 @@ def read_usage(raw: object, flags: Flags, *, tier: str | None = None) -> Usage:
         searches=count(raw.get("num_search_queries")),
         tier=tier,
     )
+
+
+_PLAIN_FIELDS = 3
+"""Prompt, completion and total: a usage of no more fields has no shares to look for."""
 
 
 def _no_answer(document: object) -> GatewayError:

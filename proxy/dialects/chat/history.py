@@ -5,17 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from proxy.dialects import envelope
-from proxy.dialects.chat.fields import (
-    Object,
-    json_object,
-    needed_object,
-    needed_string,
-    objects,
-    path,
-    string,
-    unknown_word,
-    wrong,
-)
 from proxy.dialects.chat.parts import read_cache, read_content
 from proxy.dialects.conversation import (
     Call,
@@ -31,20 +20,30 @@ from proxy.dialects.conversation import (
     Thinking,
     Turn,
 )
+from proxy.dialects.fields import (
+    Object,
+    join,
+    mapping,
+    needed_mapping,
+    needed_objects,
+    needed_string,
+    objects,
+    string,
+    wrong_word,
+)
 from proxy.dialects.names import hashed_id
 from proxy.errors import unsupported
 
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _OPENAI_REASONING = "openai-responses"
 _GEMINI_REASONING = "google-gemini"
 
 
 def read_messages(body: Object, conversation: Conversation) -> None:
     """Read ``messages``: the leading run of system and developer messages is the system prompt, the rest are turns."""
-    if not isinstance(body.get("messages"), list):
-        raise wrong("messages", body.get("messages"), "an array of messages")
     legacy_calls: dict[str, str] = {}
     leading = True
-    for position, (at, message) in enumerate(objects(body, "messages")):
+    for position, (at, message) in enumerate(needed_objects(body, "messages")):
         role = needed_string(message, "role", at)
         if role in {"system", "developer"}:
             texts = _texts(message, at)
@@ -65,9 +64,7 @@ def read_messages(body: Object, conversation: Conversation) -> None:
             # Results of that era know their call by name only.
             turn = Turn("user", [_result(message, at, legacy_calls.get(name, name))])
         else:
-            raise unknown_word(
-                path(at, "role"), role, "system, developer, user, assistant, tool or function"
-            )
+            raise wrong_word(join(at, "role"), role, _ROLES)
         _mark(turn.parts, read_cache(message, at))
         conversation.turns.append(turn)
 
@@ -86,7 +83,7 @@ def _texts(message: Object, at: str) -> list[Text]:
     for part in read_content(message, at):
         if not isinstance(part, Text):
             raise unsupported(
-                path(at, "content"), f"`{at}.content`: a system message can hold text only."
+                join(at, "content"), f"`{at}.content`: a system message can hold text only."
             )
         texts.append(part)
     _mark(list(texts), read_cache(message, at))
@@ -104,7 +101,7 @@ def _result(message: Object, at: str, call_id: str) -> Result:
 def _said(message: Object, at: str, position: int, legacy_calls: dict[str, str]) -> list[Part]:
     if message.get("audio") is not None:
         raise unsupported(
-            path(at, "audio"), f"`{at}.audio`: spoken turns of the assistant are not supported."
+            join(at, "audio"), f"`{at}.audio`: spoken turns of the assistant are not supported."
         )
     parts: list[Part] = [*_thinking(message, at)]
     parts += read_content(message, at)
@@ -112,9 +109,9 @@ def _said(message: Object, at: str, position: int, legacy_calls: dict[str, str])
     if refusal:
         parts.append(Refusal(refusal))
     parts += [_call(call, where) for where, call in objects(message, "tool_calls", at)]
-    legacy = json_object(message, "function_call", at)
+    legacy = mapping(message, "function_call", at)
     if legacy is not None:
-        where = path(at, "function_call")
+        where = join(at, "function_call")
         name = needed_string(legacy, "name", where)
         call_id = legacy_calls[name] = hashed_id(str(position), name)
         parts.append(Call(call_id, name, string(legacy, "arguments", where) or ""))
@@ -124,16 +121,16 @@ def _said(message: Object, at: str, position: int, legacy_calls: dict[str, str])
 def _call(call: Object, at: str) -> Call:
     call_id = needed_string(call, "id", at)
     if string(call, "type", at) == "custom":
-        custom = needed_object(call, "custom", at)
-        at = path(at, "custom")
+        custom = needed_mapping(call, "custom", at)
+        at = join(at, "custom")
         return Call(
             call_id,
             needed_string(custom, "name", at),
             string(custom, "input", at) or "",
             custom=True,
         )
-    function = needed_object(call, "function", at)
-    inside = path(at, "function")
+    function = needed_mapping(call, "function", at)
+    inside = join(at, "function")
     return Call(
         call_id,
         needed_string(function, "name", inside),

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import orjson
 
 from proxy.dialects import envelope
-from proxy.dialects.chat.fields import Object
 from proxy.dialects.conversation import (
     Audio,
     Call,
@@ -23,6 +22,7 @@ from proxy.dialects.conversation import (
     Thinking,
     Turn,
 )
+from proxy.dialects.fields import Object
 from proxy.dialects.names import Names, call_ids_for, flat_name
 from proxy.dialects.reply import Upstream
 from proxy.errors import unsupported

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from proxy.dialects.chat.fields import (
-    Object,
-    json_object,
-    needed_object,
-    needed_string,
-    objects,
-    path,
-    string,
-    wrong,
-)
 from proxy.dialects.conversation import Audio, File, Image, Json, Refusal, Text
+from proxy.dialects.fields import (
+    TEXT_OR_PARTS,
+    Object,
+    entries,
+    join,
+    mapping,
+    needed_mapping,
+    needed_string,
+    shown,
+    string,
+)
 from proxy.errors import invalid, unsupported
 
 Content = Text | Image | File | Audio | Refusal
@@ -32,22 +33,21 @@ def read_content(message: Object, at: str) -> list[Content]:
         return []
     if isinstance(content, str):
         return [Text(content)] if content else []
-    if not isinstance(content, list):
-        raise wrong(path(at, "content"), content, "a string or an array of parts")
-    read = [_part(part, where) for where, part in objects(message, "content", at)]
+    parts = entries(content, join(at, "content"), TEXT_OR_PARTS)
+    read = [_part(part, where) for where, part in parts]
     return [part for part in read if part is not None]
 
 
 def read_cache(holder: Object, at: str) -> Json | None:
     """Return where a prompt cache may end, as Anthropic says it; OpenAI's ``prompt_cache_breakpoint`` means the same."""
-    cache = json_object(holder, "cache_control", at)
+    cache = mapping(holder, "cache_control", at)
     if cache is not None:
         return cache
-    mark = json_object(holder, "prompt_cache_breakpoint", at)
+    mark = mapping(holder, "prompt_cache_breakpoint", at)
     if mark is None:
         return None
     # OpenAI's longer lifetime is twelve hours, Anthropic's is one.
-    longer = string(mark, "ttl", path(at, "prompt_cache_breakpoint")) == "12h"
+    longer = string(mark, "ttl", join(at, "prompt_cache_breakpoint")) == "12h"
     return {"type": "ephemeral", "ttl": "1h"} if longer else {"type": "ephemeral"}
 
 
@@ -56,7 +56,7 @@ def _part(part: Object, at: str) -> Content | None:
     read = _READERS.get(kind)
     if read is None:
         raise unsupported(
-            path(at, "type"), f'`{at}`: parts of the type "{kind[:40]}" are not supported.'
+            join(at, "type"), f"`{at}`: parts of the type {shown(kind)} are not supported."
         )
     return read(part, at)
 
@@ -70,16 +70,16 @@ def _refusal(part: Object, at: str) -> Refusal:
 
 
 def _image(part: Object, at: str) -> Image:
-    where = path(at, "image_url")
+    where = join(at, "image_url")
     held = part.get("image_url")
     # Mistral takes the address itself, too.
     url = (
         held
         if isinstance(held, str)
-        else needed_string(needed_object(part, "image_url", at), "url", where)
+        else needed_string(needed_mapping(part, "image_url", at), "url", where)
     )
     detail = string(held, "detail", where) if isinstance(held, dict) else None
-    where = where if isinstance(held, str) else path(where, "url")
+    where = where if isinstance(held, str) else join(where, "url")
     image = Image(detail=detail, cache=read_cache(part, at), path=where)
     if url[:5].lower() == "data:":
         image.mime, image.data = _data_url(url, where)
@@ -89,8 +89,8 @@ def _image(part: Object, at: str) -> Image:
 
 
 def _file(part: Object, at: str) -> File:
-    file = needed_object(part, "file", at)
-    at = path(at, "file")
+    file = needed_mapping(part, "file", at)
+    at = join(at, "file")
     made = File(
         file_id=string(file, "file_id", at),
         name=string(file, "filename", at),
@@ -99,7 +99,7 @@ def _file(part: Object, at: str) -> File:
     )
     if made.file_id:
         return made
-    where = made.path = path(at, "file_data")
+    where = made.path = join(at, "file_data")
     data = needed_string(file, "file_data", at)
     if data[:5].lower() == "data:":
         made.mime, made.data = _data_url(data, where)
@@ -113,8 +113,8 @@ def _file(part: Object, at: str) -> File:
 
 
 def _audio(part: Object, at: str) -> Audio:
-    audio = needed_object(part, "input_audio", at)
-    where = path(at, "input_audio")
+    audio = needed_mapping(part, "input_audio", at)
+    where = join(at, "input_audio")
     return Audio(
         needed_string(audio, "data", where), needed_string(audio, "format", where), path=where
     )

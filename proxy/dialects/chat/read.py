@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
-from proxy.dialects.chat.fields import (
-    Object,
-    boolean,
-    integer,
-    json_object,
-    needed_object,
-    needed_string,
-    number,
-    path,
-    positive,
-    string,
-    strings,
-    unknown_word,
-    wrong,
-)
 from proxy.dialects.chat.history import read_messages
 from proxy.dialects.chat.tools import read_tool_choice, read_tools
-from proxy.dialects.conversation import EFFORTS, Conversation, Effort, Format, Reasoning, WebSearch
+from proxy.dialects.conversation import EFFORTS, Conversation, Format, Reasoning, WebSearch
+from proxy.dialects.fields import (
+    Object,
+    array,
+    boolean,
+    integer,
+    mapping,
+    needed_mapping,
+    needed_string,
+    number,
+    string,
+    strings,
+    word,
+    wrong_word,
+)
 from proxy.errors import unsupported
 
 # The client's name of a parameter, the neutral one, and what it must be.
@@ -33,15 +32,15 @@ _PLAIN: tuple[tuple[str, str, Callable[[Object, str], Any]], ...] = (
     ("seed", "seed", integer),
     ("presence_penalty", "presence_penalty", number),
     ("frequency_penalty", "frequency_penalty", number),
-    ("logit_bias", "logit_bias", json_object),
+    ("logit_bias", "logit_bias", mapping),
     ("logprobs", "logprobs", boolean),
     ("top_logprobs", "top_logprobs", integer),
     ("verbosity", "verbosity", string),
     ("prompt_cache_key", "cache_key", string),
     ("service_tier", "service_tier", string),
-    ("metadata", "metadata", json_object),
+    ("metadata", "metadata", mapping),
     ("parallel_tool_calls", "parallel", boolean),
-    ("cache_control", "cache", json_object),
+    ("cache_control", "cache", mapping),
 )
 # Parameters that nobody else has.
 _ONLY_HERE = ("prediction", "store", "moderation", "prompt_cache_options", "prompt_cache_retention")
@@ -70,6 +69,7 @@ _STRUCTURED = (
     "audio",
 )
 _KNOWN = frozenset({*(name for name, _, _ in _PLAIN), *_ONLY_HERE, *_STRUCTURED})
+_THINKING_TYPES = ("enabled", "adaptive", "auto", "disabled", "between_tools")
 _LOCATION = ("city", "country", "region", "timezone")
 
 
@@ -78,9 +78,8 @@ def read_request(body: dict[str, Any]) -> Conversation:
     conversation = Conversation()
     given = conversation.given
     for name, neutral, look in _PLAIN:
-        value = look(body, name)
-        if value is not None:
-            setattr(conversation, neutral, value)
+        if body.get(name) is not None:
+            setattr(conversation, neutral, look(body, name))
             given[neutral] = name
     for name in _ONLY_HERE:
         if body.get(name) is not None:
@@ -102,11 +101,11 @@ def read_request(body: dict[str, Any]) -> Conversation:
 
 def _read_limits(body: Object, conversation: Conversation) -> None:
     for name in ("max_completion_tokens", "max_tokens"):
-        limit = positive(body, name)
+        limit = integer(body, name, least=1)
         if limit is not None and conversation.max_tokens is None:
             conversation.max_tokens = limit
             conversation.given["max_tokens"] = name
-    n = positive(body, "n")
+    n = integer(body, "n", least=1)
     if n is not None and n != 1:
         conversation.n = n
         conversation.given["n"] = "n"
@@ -118,7 +117,7 @@ def _read_limits(body: Object, conversation: Conversation) -> None:
 
 def _read_stream(body: Object, conversation: Conversation) -> None:
     conversation.stream = bool(boolean(body, "stream"))
-    options = json_object(body, "stream_options") or {}
+    options = mapping(body, "stream_options") or {}
     conversation.include_usage = bool(boolean(options, "include_usage", "stream_options"))
     if boolean(options, "include_obfuscation", "stream_options") is not None:
         name = "stream_options.include_obfuscation"
@@ -134,7 +133,7 @@ def _read_user(body: Object, conversation: Conversation) -> None:
 
 
 def _read_format(body: Object, conversation: Conversation) -> None:
-    asked = json_object(body, "response_format")
+    asked = mapping(body, "response_format")
     if asked is None:
         return
     kind = needed_string(asked, "type", "response_format")
@@ -145,8 +144,8 @@ def _read_format(body: Object, conversation: Conversation) -> None:
         conversation.format = Format("json")
     elif kind == "json_schema":
         at = "response_format.json_schema"
-        told = needed_object(asked, "json_schema", "response_format")
-        schema = json_object(told, "schema", at)
+        told = needed_mapping(asked, "json_schema", "response_format")
+        schema = mapping(told, "schema", at)
         conversation.format = Format(
             kind="json" if schema is None else "schema",
             name=string(told, "name", at),
@@ -155,7 +154,7 @@ def _read_format(body: Object, conversation: Conversation) -> None:
             strict=boolean(told, "strict", at),
         )
     else:
-        raise unknown_word("response_format.type", kind, '"text", "json_object" or "json_schema"')
+        raise wrong_word("response_format.type", kind, ("text", "json_object", "json_schema"))
 
 
 def _read_reasoning(body: Object, conversation: Conversation) -> None:
@@ -165,11 +164,11 @@ def _read_reasoning(body: Object, conversation: Conversation) -> None:
     if body.get("reasoning_effort") is not None:
         told_as = "reasoning_effort"
         _take_effort(body, told_as, "", wanted)
-    reasoning = json_object(body, "reasoning")
+    reasoning = mapping(body, "reasoning")
     if reasoning is not None:
         told_as = "reasoning"
         _read_reasoning_object(reasoning, wanted)
-    thinking = json_object(body, "thinking")
+    thinking = mapping(body, "thinking")
     if thinking is not None:
         told_as = "thinking"
         _read_thinking_object(thinking, wanted)
@@ -185,7 +184,7 @@ def _read_reasoning(body: Object, conversation: Conversation) -> None:
 
 def _read_reasoning_object(reasoning: Object, wanted: Reasoning) -> None:
     _take_effort(reasoning, "effort", "reasoning", wanted)
-    budget = positive(reasoning, "max_tokens", "reasoning")
+    budget = integer(reasoning, "max_tokens", "reasoning", least=1)
     if budget is not None:
         wanted.budget, wanted.off = budget, False
     enabled = boolean(reasoning, "enabled", "reasoning")
@@ -198,15 +197,13 @@ def _read_reasoning_object(reasoning: Object, wanted: Reasoning) -> None:
 
 def _read_thinking_object(thinking: Object, wanted: Reasoning) -> None:
     kind = needed_string(thinking, "type", "thinking")
-    budget = positive(thinking, "budget_tokens", "thinking")
+    budget = integer(thinking, "budget_tokens", "thinking", least=1)
     display = string(thinking, "display", "thinking")
     if kind in {"disabled", "between_tools"}:
         wanted.off = True
         return
     if kind not in {"enabled", "adaptive", "auto"}:
-        raise unknown_word(
-            "thinking.type", kind, '"enabled", "adaptive", "auto", "disabled" or "between_tools"'
-        )
+        raise wrong_word("thinking.type", kind, _THINKING_TYPES)
     wanted.off = False
     wanted.want_text = "no" if display == "omitted" else "yes"
     if kind == "enabled" and budget is not None:
@@ -216,23 +213,19 @@ def _read_thinking_object(thinking: Object, wanted: Reasoning) -> None:
 
 
 def _take_effort(holder: Object, key: str, at: str, wanted: Reasoning) -> None:
-    effort = string(holder, key, at)
-    if effort is None:
-        return
-    known: Effort | None = next((one for one in EFFORTS if one == effort), None)
-    if known is None:
-        raise unknown_word(path(at, key), effort, f"one of {', '.join(get_args(Effort))}")
-    wanted.off = known == "none"
-    wanted.effort = known
+    effort = word(holder, key, EFFORTS, at)
+    if effort is not None:
+        wanted.off = effort == "none"
+        wanted.effort = effort
 
 
 def _read_web_search(body: Object, conversation: Conversation) -> None:
-    asked = json_object(body, "web_search_options")
+    asked = mapping(body, "web_search_options")
     if asked is None:
         return
     at = "web_search_options"
-    user_location = json_object(asked, "user_location", at) or {}
-    approximate = json_object(user_location, "approximate", f"{at}.user_location") or {}
+    user_location = mapping(asked, "user_location", at) or {}
+    approximate = mapping(user_location, "approximate", f"{at}.user_location") or {}
     location = {
         key: value
         for key in _LOCATION
@@ -244,10 +237,7 @@ def _read_web_search(body: Object, conversation: Conversation) -> None:
 
 def _refuse_speech(body: Object) -> None:
     """Refuse spoken answers: no other dialect has them, and a silent loss would change what the answer is."""
-    modalities = body.get("modalities")
-    if modalities is not None and not isinstance(modalities, list):
-        raise wrong("modalities", modalities, "an array")
-    if any(modality != "text" for modality in modalities or ()):
+    if any(modality != "text" for modality in array(body, "modalities")):
         raise unsupported(
             "modalities", 'This model answers in text only: `modalities` must be ["text"].'
         )

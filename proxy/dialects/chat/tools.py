@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from proxy.dialects.chat.fields import (
+from proxy.dialects.conversation import Conversation, Tool, ToolChoice
+from proxy.dialects.fields import (
     Object,
     boolean,
-    json_object,
-    needed_object,
+    join,
+    mapping,
+    needed_mapping,
     needed_string,
+    needed_word,
     objects,
-    path,
+    shown,
     string,
-    unknown_word,
-    wrong,
+    wrong_type,
+    wrong_value,
+    wrong_word,
 )
-from proxy.dialects.conversation import Conversation, Tool, ToolChoice
 from proxy.errors import GatewayError, Kind
 
 _MODES: dict[str, Literal["auto", "none", "required"]] = {
@@ -25,6 +28,7 @@ _MODES: dict[str, Literal["auto", "none", "required"]] = {
     "required": "required",
     "any": "required",  # Mistral's word
 }
+_CALLABLE = ("function", "custom")
 
 
 def read_tools(body: Object, conversation: Conversation) -> None:
@@ -55,16 +59,16 @@ def read_tool_choice(body: Object, conversation: Conversation) -> None:
 def _tool(tool: Object, at: str) -> Tool:
     kind = string(tool, "type", at) or "function"  # which many servers take it for
     if kind == "function":
-        made = _function(needed_object(tool, "function", at), path(at, "function"))
+        made = _function(needed_mapping(tool, "function", at), join(at, "function"))
     elif kind == "custom":
-        made = _custom(needed_object(tool, "custom", at), path(at, "custom"))
+        made = _custom(needed_mapping(tool, "custom", at), join(at, "custom"))
     else:
         raise GatewayError(
             Kind.TOOL_NOT_SUPPORTED,
-            f'`{at}`: tools of the type "{kind[:40]}" run at their own provider only; expected "function" or "custom".',
-            param=path(at, "type"),
+            f"`{at}`: tools of the type {shown(kind)} run at their own provider only; expected function or custom.",
+            param=join(at, "type"),
         )
-    made.cache = made.cache or json_object(tool, "cache_control", at)
+    made.cache = made.cache or mapping(tool, "cache_control", at)
     return made
 
 
@@ -72,19 +76,19 @@ def _function(function: Object, at: str) -> Tool:
     return Tool(
         name=_name(function, at),
         description=string(function, "description", at),
-        parameters=json_object(function, "parameters", at),
+        parameters=mapping(function, "parameters", at),
         strict=boolean(function, "strict", at),
-        cache=json_object(function, "cache_control", at),
+        cache=mapping(function, "cache_control", at),
     )
 
 
 def _custom(custom: Object, at: str) -> Tool:
     made = Tool(name=_name(custom, at), description=string(custom, "description", at), custom=True)
-    form = json_object(custom, "format", at) or {}
-    at = path(at, "format")
+    form = mapping(custom, "format", at) or {}
+    at = join(at, "format")
     if string(form, "type", at) == "grammar":
-        grammar = needed_object(form, "grammar", at)
-        at = path(at, "grammar")
+        grammar = needed_mapping(form, "grammar", at)
+        at = join(at, "grammar")
         made.grammar = (
             needed_string(grammar, "syntax", at),
             needed_string(grammar, "definition", at),
@@ -95,7 +99,7 @@ def _custom(custom: Object, at: str) -> Tool:
 def _name(holder: Object, at: str) -> str:
     name = needed_string(holder, "name", at)
     if not name:
-        raise unknown_word(path(at, "name"), "", "a name")
+        raise wrong_value(join(at, "name"), "", "a name")
     return name
 
 
@@ -103,31 +107,29 @@ def _choice(choice: object) -> ToolChoice:
     if not isinstance(choice, dict):
         return ToolChoice(_mode(choice, "tool_choice"))
     kind = needed_string(choice, "type", "tool_choice")
-    if kind in {"function", "custom"}:
-        named = needed_object(choice, kind, "tool_choice")
+    if kind in _CALLABLE:
+        named = needed_mapping(choice, kind, "tool_choice")
         return ToolChoice("tool", needed_string(named, "name", f"tool_choice.{kind}"))
     if kind == "allowed_tools":
         at = "tool_choice.allowed_tools"
-        allowed = needed_object(choice, "allowed_tools", "tool_choice")
+        allowed = needed_mapping(choice, "allowed_tools", "tool_choice")
         mode = _mode(allowed.get("mode") or "auto", f"{at}.mode")
         return ToolChoice(
             mode,
             allowed=tuple(_allowed(tool, where) for where, tool in objects(allowed, "tools", at)),
         )
-    raise unknown_word("tool_choice.type", kind, '"function", "custom" or "allowed_tools"')
+    raise wrong_word("tool_choice.type", kind, (*_CALLABLE, "allowed_tools"))
 
 
 def _allowed(tool: Object, at: str) -> str:
-    kind = needed_string(tool, "type", at)
-    if kind not in {"function", "custom"}:
-        raise unknown_word(path(at, "type"), kind, '"function" or "custom"')
-    return needed_string(needed_object(tool, kind, at), "name", path(at, kind))
+    kind = needed_word(tool, "type", _CALLABLE, at)
+    return needed_string(needed_mapping(tool, kind, at), "name", join(at, kind))
 
 
 def _mode(value: object, param: str) -> Literal["auto", "none", "required"]:
     if not isinstance(value, str):
-        raise wrong(param, value, "a string or an object")
+        raise wrong_type(param, value, "a string or an object")
     mode = _MODES.get(value)
     if mode is None:
-        raise unknown_word(param, value, '"auto", "none" or "required"')
+        raise wrong_word(param, value, ("auto", "none", "required"))
     return mode

@@ -7,9 +7,9 @@ for OpenAI only, and texts are sent as one string, which all of them take.
 from __future__ import annotations
 
 from proxy.dialects import capabilities
-from proxy.dialects.chat.fields import Object
 from proxy.dialects.chat.messages import write_messages
 from proxy.dialects.conversation import Conversation, Effort, Format, Tool
+from proxy.dialects.fields import Object
 from proxy.dialects.identity import identity_fields
 from proxy.dialects.names import Names, flat_name, name_for
 from proxy.dialects.reply import Upstream, Written
@@ -85,6 +85,8 @@ def _limits(conversation: Conversation, upstream: Upstream) -> Object:
     if conversation.seed is not None:
         fields["seed"] = conversation.seed
     conversation.carry("stream", "max_tokens", "n", "stop", "seed")
+    if len(stop) > MOST_STOPS:
+        conversation.lose("stop")
     return fields
 
 

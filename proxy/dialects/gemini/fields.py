@@ -1,15 +1,26 @@
-"""One object of a client's request, read with checks: both spellings of its keys, and null as absent.
+"""One object of a client's request, looked into under either spelling of its keys.
 
 Protocol buffers write ``systemInstruction`` and read ``system_instruction`` too, and clients use both.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Any
 
-from proxy.errors import GatewayError, invalid
+from proxy.dialects.fields import (
+    Object,
+    boolean,
+    entries,
+    integer,
+    join,
+    mapping,
+    needed_mapping,
+    number,
+    strings,
+    wrong_type,
+    wrong_value,
+)
+from proxy.errors import GatewayError
 
 _SPELT = (
     "cachedContent",
@@ -80,123 +91,73 @@ _SPELT = (
     "retrievalConfig",
 )
 _CAMEL = {re.sub("[A-Z]", lambda big: "_" + big[0].lower(), name): name for name in _SPELT}
-
-
 _LARGEST = 2**63 - 1
 
 
 class Fields:
-    """The fields of one object, under their camelCase names; ``path`` is where it stands in the body.
+    """The fields of one object: ``values`` has those that are not null under their camelCase names, ``path`` is its place.
 
-    Every method returns None (or nothing) for an absent field and raises the 400 for a wrong one.
+    Every look returns None (or nothing) for an absent field and raises the 400 for a wrong one.
     """
 
     __slots__ = ("path", "values")
 
-    def __init__(self, raw: dict[str, Any], path: str) -> None:
+    def __init__(self, raw: Object, path: str) -> None:
         self.path = path
-        self.values = {
-            _CAMEL.get(name, name): value for name, value in raw.items() if value is not None
-        }
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.values
+        camel = _CAMEL.get
+        self.values = {camel(name, name): value for name, value in raw.items() if value is not None}
 
     def at(self, name: str) -> str:
         """Return where the field ``name`` stands."""
-        return f"{self.path}.{name}" if self.path else name
+        return join(self.path, name)
 
     def wrong(self, name: str, expected: str) -> GatewayError:
         """Return the 400 for the field ``name``."""
-        found = described(self.values.get(name))
-        return invalid(self.at(name), f"`{self.at(name)}`: found {found}, expected {expected}.")
+        return wrong_value(self.at(name), self.values.get(name), expected)
 
     def string(self, name: str) -> str | None:
         value = self.values.get(name)
-        if value is None or isinstance(value, str):
+        if value is None or isinstance(
+            value, str
+        ):  # the most frequent look goes without a second call
             return value
-        raise self.wrong(name, "a string")
+        raise wrong_type(self.at(name), value, "a string")
 
     def flag(self, name: str) -> bool | None:
-        value = self.values.get(name)
-        if value is None or isinstance(value, bool):
-            return value
-        raise self.wrong(name, "true or false")
+        return boolean(self.values, name, self.path)
 
     def number(self, name: str) -> float | None:
-        value = self.values.get(name)
-        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
-            return value
-        raise self.wrong(name, "a number")
+        return number(self.values, name, self.path)
 
     def whole(self, name: str, least: int | None = None) -> int | None:
         """Return an integer of at least ``least``; Google's SDKs write some of them as 40.0."""
         value = self.values.get(name)
-        if value is None:
-            return None
         if type(value) is float and value.is_integer():
-            value = int(value)
-        if (
-            type(value) is int
-            and -_LARGEST <= value <= _LARGEST
-            and (least is None or value >= least)
-        ):
-            return value
-        raise self.wrong(name, "an integer" if least is None else f"an integer from {least} up")
+            value = self.values[name] = int(value)
+        if type(value) is int and abs(value) > _LARGEST:
+            raise self.wrong(name, "an integer of 64 bits")
+        return integer(self.values, name, self.path, least=least)
 
-    def mapping(self, name: str) -> dict[str, Any] | None:
+    def mapping(self, name: str) -> Object | None:
         """Return an object as it is, for one whose keys are the client's own."""
-        value = self.values.get(name)
-        if value is None or isinstance(value, dict):
-            return value
-        raise self.wrong(name, "an object")
+        return mapping(self.values, name, self.path)
 
     def object(self, name: str) -> Fields | None:
-        value = self.mapping(name)
-        return None if value is None else Fields(value, self.at(name))
+        value = mapping(self.values, name, self.path)
+        return None if value is None else Fields(value, join(self.path, name))
+
+    def needed_object(self, name: str) -> Fields:
+        return Fields(needed_mapping(self.values, name, self.path), join(self.path, name))
 
     def objects(self, name: str) -> list[Fields]:
         """Return a list of objects; Google's examples write one object where there is only one."""
         value = self.values.get(name)
         if value is None:
             return []
+        at = join(self.path, name)
         if isinstance(value, dict):
-            return [Fields(value, self.at(name))]
-        if not isinstance(value, list):
-            raise self.wrong(name, "a list of objects")
-        out = []
-        for index, entry in enumerate(value):
-            path = f"{self.at(name)}[{index}]"
-            if not isinstance(entry, dict):
-                raise invalid(path, f"`{path}`: found {described(entry)}, expected an object.")
-            out.append(Fields(entry, path))
-        return out
+            return [Fields(value, at)]
+        return [Fields(entry, path) for path, entry in entries(value, at)]
 
     def strings(self, name: str) -> list[str]:
-        value = self.values.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self.wrong(name, "a list of strings")
-        for index, entry in enumerate(value):
-            if not isinstance(entry, str):
-                path = f"{self.at(name)}[{index}]"
-                raise invalid(path, f"`{path}`: found {described(entry)}, expected a string.")
-        return value
-
-
-def described(value: object) -> str:
-    """Return what ``value`` is, for a message; never much of what it says."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"{value!r}" if len(value) <= 40 else "a long string"
-        case int() | float():
-            return f"the number {value!r}" if abs(value) < 10**20 else "a huge number"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
+        return strings(self.values, name, self.path)

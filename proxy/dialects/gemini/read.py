@@ -5,6 +5,8 @@ The model's name and whether the answer is streamed stand in the path, not in th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, get_args
 
 from proxy.dialects.conversation import (
@@ -17,16 +19,36 @@ from proxy.dialects.conversation import (
     WebSearch,
     is_content,
 )
-from proxy.dialects.gemini.fields import Fields, described
+from proxy.dialects.fields import shown
+from proxy.dialects.gemini.fields import Fields
 from proxy.dialects.gemini.read_contents import Contents, read_system, whole_turns
 from proxy.dialects.gemini.schema import from_openapi
 from proxy.errors import GatewayError, Kind
 
-_ROOT = frozenset({"contents", "generationConfig", "model", "systemInstruction", "toolConfig"})
-"""Top-level fields that are read, or say what the path says already."""
 _ROOT_LOST = ("safetySettings", "labels", "cachedContent", "store", "modelArmorConfig")
 """Top-level fields that only Google has."""
+_ROOT = frozenset(_ROOT_LOST) | {
+    "contents",
+    "generationConfig",
+    "model",  # the path says it already
+    "serviceTier",
+    "systemInstruction",
+    "toolConfig",
+    "tools",
+}
 
+# The client's name of a parameter, the neutral one, and what it must be.
+_PLAIN: tuple[tuple[str, str, Callable[[Fields, str], Any]], ...] = (
+    ("maxOutputTokens", "max_tokens", partial(Fields.whole, least=1)),
+    ("temperature", "temperature", Fields.number),
+    ("topP", "top_p", Fields.number),
+    ("topK", "top_k", Fields.whole),
+    ("seed", "seed", Fields.whole),
+    ("presencePenalty", "presence_penalty", Fields.number),
+    ("frequencyPenalty", "frequency_penalty", Fields.number),
+    ("responseLogprobs", "logprobs", Fields.flag),
+    ("logprobs", "top_logprobs", partial(Fields.whole, least=0)),
+)
 _CONFIG_LOST = (
     "mediaResolution",
     "audioTimestamp",
@@ -37,11 +59,15 @@ _CONFIG_LOST = (
     "routingConfig",
 )
 _CONFIG_REFUSED = ("speechConfig", "imageConfig")
-_CONFIG_READ = frozenset(
-    {"maxOutputTokens", "temperature", "topP", "topK", "stopSequences", "seed", "candidateCount"}
-    | {"presencePenalty", "frequencyPenalty", "responseLogprobs", "logprobs", "thinkingConfig"}
-    | {"responseMimeType", "responseSchema", "responseJsonSchema", "responseModalities"}
-)
+_CONFIG = frozenset((*(name for name, _, _ in _PLAIN), *_CONFIG_LOST)) | {
+    "candidateCount",
+    "responseJsonSchema",
+    "responseMimeType",
+    "responseModalities",
+    "responseSchema",
+    "stopSequences",
+    "thinkingConfig",
+}
 
 _SEARCH_TOOLS = ("googleSearch", "googleSearchRetrieval", "enterpriseWebSearch")
 _REFUSED_TOOLS = (
@@ -81,14 +107,13 @@ def read_request(body: dict[str, Any], *, model: str, stream: bool) -> Conversat
         conversation.service_tier = _TIERS.get(word, word)
         conversation.given["service_tier"] = "serviceTier"
     _note_lost(root, _ROOT_LOST, conversation, told_in="")
-    known = _ROOT.union(_ROOT_LOST, ("tools", "serviceTier"))
-    _note_unknown(root, known, conversation)
+    _note_unknown(root, _ROOT, conversation)
     return conversation
 
 
 def _read_contents(root: Fields, conversation: Conversation) -> None:
-    if "contents" not in root:
-        raise root.wrong("contents", "a list of contents")
+    if "contents" not in root.values:
+        raise root.wrong("contents", "an array")
     contents = Contents()
     turns = whole_turns([contents.turn(content) for content in root.objects("contents")])
     # Some clients put everything into the system text, with an empty content to satisfy the API.
@@ -109,42 +134,24 @@ def _read_config(config: Fields, conversation: Conversation) -> None:
             path = f"{config.at('responseModalities')}[{index}]"
             raise GatewayError(
                 Kind.UNSUPPORTED_PARAMETER,
-                f"`{path}`: found {described(modality)}, but this model answers in text only.",
+                f"`{path}`: found {shown(modality)}, but this model answers in text only.",
                 param=path,
             )
 
-    def note(neutral: str, name: str) -> None:
-        if name in config:
+    for name, neutral, look in _PLAIN:
+        if name in config.values:
+            setattr(conversation, neutral, look(config, name))
             conversation.given[neutral] = f"generationConfig.{name}"
-
-    conversation.max_tokens = config.whole("maxOutputTokens", least=1)
-    note("max_tokens", "maxOutputTokens")
-    conversation.temperature = config.number("temperature")
-    note("temperature", "temperature")
-    conversation.top_p = config.number("topP")
-    note("top_p", "topP")
-    conversation.top_k = config.whole("topK")
-    note("top_k", "topK")
     conversation.stop = config.strings("stopSequences")
     if conversation.stop:
-        note("stop", "stopSequences")
-    conversation.seed = config.whole("seed")
-    note("seed", "seed")
-    conversation.presence_penalty = config.number("presencePenalty")
-    note("presence_penalty", "presencePenalty")
-    conversation.frequency_penalty = config.number("frequencyPenalty")
-    note("frequency_penalty", "frequencyPenalty")
-    conversation.logprobs = config.flag("responseLogprobs")
-    note("logprobs", "responseLogprobs")
-    conversation.top_logprobs = config.whole("logprobs", least=0)
-    note("top_logprobs", "logprobs")
+        conversation.given["stop"] = "generationConfig.stopSequences"
     conversation.n = config.whole("candidateCount", least=1) or 1
     if conversation.n > 1:
-        note("n", "candidateCount")
+        conversation.given["n"] = "generationConfig.candidateCount"
     _read_format(config, conversation)
     _read_thinking(config.object("thinkingConfig"), conversation)
     _note_lost(config, _CONFIG_LOST, conversation, told_in="generationConfig.")
-    _note_unknown(config, _CONFIG_READ.union(_CONFIG_LOST), conversation)
+    _note_unknown(config, _CONFIG, conversation)
 
 
 def _read_format(config: Fields, conversation: Conversation) -> None:
@@ -155,7 +162,7 @@ def _read_format(config: Fields, conversation: Conversation) -> None:
         path = config.at("responseMimeType")
         raise GatewayError(
             Kind.UNSUPPORTED_PARAMETER,
-            f"`{path}`: found {described(mime)}, expected text/plain or application/json.",
+            f"`{path}`: found {shown(mime)}, expected text/plain or application/json.",
             param=path,
         )
     if as_json_schema is not None:
@@ -194,14 +201,14 @@ def _read_thinking(thinking: Fields | None, conversation: Conversation) -> None:
 def _read_tools(root: Fields, conversation: Conversation) -> None:
     for tool in root.objects("tools"):
         for name in _REFUSED_TOOLS:
-            if name in tool:
+            if name in tool.values:
                 raise GatewayError(
                     Kind.TOOL_NOT_SUPPORTED,
                     f"`{tool.at(name)}`: this tool runs at Google only, and the model does not.",
                     param=tool.at(name),
                 )
         for name in _SEARCH_TOOLS:
-            if name in tool:
+            if name in tool.values:
                 tool.object(name)
                 conversation.web_search = WebSearch()
                 conversation.given["web_search"] = f"tools.{name}"
@@ -248,7 +255,7 @@ def _read_tool_config(root: Fields, conversation: Conversation) -> None:
 
 
 def _refuse(fields: Fields, name: str) -> None:
-    if name in fields:
+    if name in fields.values:
         path = fields.at(name)
         message = f"`{path}` is not supported by the model that was asked for."
         raise GatewayError(Kind.UNSUPPORTED_PARAMETER, message, param=path)
@@ -258,7 +265,7 @@ def _note_lost(
     fields: Fields, names: tuple[str, ...], conversation: Conversation, *, told_in: str
 ) -> None:
     for name in names:
-        if name in fields:
+        if name in fields.values:
             conversation.given[name] = told_in + name
 
 

@@ -81,14 +81,15 @@ class Contents:
         return Turn(role, parts)
 
     def _read(self, part: Fields, parts: list[Part]) -> None:
+        values = part.values
         for name, read in _READERS:
-            if name in part:
+            if name in values:
                 read(self, part, parts)
                 return
-        lost = next((name for name in _SERVER_SIDE if name in part), None)
+        lost = next((name for name in _SERVER_SIDE if name in values), None)
         if lost is not None:
             self.lost.add(lost)
-        elif "thoughtSignature" not in part and "thought" not in part:
+        elif "thoughtSignature" not in values and "thought" not in values:
             raise invalid(
                 part.path,
                 f"`{part.path}`: found no part that is known, expected text, inlineData, fileData, "
@@ -107,7 +108,7 @@ class Contents:
         parts.append(_inline_data(part))
 
     def _file(self, part: Fields, parts: list[Part]) -> None:
-        data = _object(part, "fileData")
+        data = part.needed_object("fileData")
         uri = data.string("fileUri")
         if not uri:
             raise data.wrong("fileUri", "a URI")
@@ -119,7 +120,7 @@ class Contents:
             parts.append(File(url=uri, mime=mime, name=name, path=data.path))
 
     def _call(self, part: Fields, parts: list[Part]) -> None:
-        call = _object(part, "functionCall")
+        call = part.needed_object("functionCall")
         name = call.string("name")
         if not name:
             raise call.wrong("name", "the name of a function")
@@ -137,12 +138,12 @@ class Contents:
         parts.append(Call(call_id, name, arguments, seal))
 
     def _result(self, part: Fields, parts: list[Part]) -> None:
-        result = _object(part, "functionResponse")
+        result = part.needed_object("functionResponse")
         name = result.string("name") or ""
         said, is_error = _said(result.mapping("response") or {})
         content: list[Text | Image | File | Audio] = [Text(said)]
         attached = result.objects("parts")
-        content += [_inline_data(blob) for blob in attached if "inlineData" in blob]
+        content += [_inline_data(blob) for blob in attached if "inlineData" in blob.values]
         call_id = self._answered(result.string("id"), name)
         parts.append(Result(call_id, content, is_error, name=name or None))
 
@@ -225,14 +226,8 @@ def _kind(part: Part) -> type[Part] | None:
     return None
 
 
-def _object(part: Fields, name: str) -> Fields:
-    found = part.object(name)
-    assert found is not None, name
-    return found
-
-
 def _inline_data(part: Fields) -> Image | File | Audio:
-    blob = _object(part, "inlineData")
+    blob = part.needed_object("inlineData")
     data = standard_base64(blob.string("data") or "")
     mime = blob.string("mimeType")
     if not mime:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from proxy.dialects.conversation import EFFORTS, Conversation, Effort, Format, Reasoning
-from proxy.dialects.messages.fields import (
+from proxy.dialects.conversation import EFFORTS, Conversation, Format, Reasoning
+from proxy.dialects.fields import (
     Object,
-    as_array,
-    as_object,
-    as_string,
-    as_word,
-    join,
-    optional_array,
-    optional_boolean,
-    optional_integer,
-    optional_number,
-    optional_object,
-    optional_string,
+    boolean,
+    integer,
+    mapping,
+    needed_mapping,
+    needed_objects,
+    needed_word,
+    number,
+    objects,
+    string,
+    strings,
+    word,
 )
 from proxy.dialects.messages.read_messages import History, read_messages, read_system
 from proxy.dialects.messages.read_tools import read_tool_choice, read_tools
@@ -77,22 +75,19 @@ FORMAT_NAME = "output"
 def read_request(body: Object) -> Conversation:
     """Return the neutral form of ``body``; raises GatewayError 400 that names the field that is not what it must be."""
     conversation = Conversation(
-        max_tokens=optional_integer(body, "max_tokens", "", least=1),
-        temperature=optional_number(body, "temperature", ""),
-        top_p=optional_number(body, "top_p", ""),
-        top_k=optional_integer(body, "top_k", "", least=0),
-        stop=[
-            as_string(one, f"stop_sequences[{i}]")
-            for i, one in enumerate(optional_array(body, "stop_sequences", ""))
-        ],
-        stream=bool(optional_boolean(body, "stream", "")),
-        cache=optional_object(body, "cache_control", ""),
+        max_tokens=integer(body, "max_tokens", least=1),
+        temperature=number(body, "temperature"),
+        top_p=number(body, "top_p"),
+        top_k=integer(body, "top_k", least=0),
+        stop=strings(body, "stop_sequences"),
+        stream=bool(boolean(body, "stream")),
+        cache=mapping(body, "cache_control"),
     )
     _read_messages(body, conversation)
     _read_reasoning(body, conversation)
     _read_format(body, conversation)
     _read_metadata(body, conversation)
-    tier = optional_string(body, "service_tier", "")
+    tier = string(body, "service_tier")
     conversation.service_tier = _TIERS.get(tier) if tier is not None else None
     conversation.given |= {
         name: told
@@ -117,21 +112,21 @@ _SIMPLE = {
 def _read_messages(body: Object, conversation: Conversation) -> None:
     history = History()
     history.system = read_system(body.get("system"), "system")
-    read_messages(as_array(body.get("messages"), "messages"), history)
+    read_messages(needed_objects(body, "messages"), history)
     conversation.system = history.system
     conversation.turns = history.turns
     if history.lost_server_tools:
         conversation.given["server_tools"] = "server_tool_use"
-    read_tools(optional_array(body, "tools", ""), history, conversation)
-    choice = optional_object(body, "tool_choice", "")
+    read_tools(objects(body, "tools"), history, conversation)
+    choice = mapping(body, "tool_choice")
     if choice is not None:
         read_tool_choice(choice, conversation)
 
 
 def _read_reasoning(body: Object, conversation: Conversation) -> None:
-    thinking = optional_object(body, "thinking", "")
-    config = optional_object(body, "output_config", "") or {}
-    effort = read_effort(config, "output_config")
+    thinking = mapping(body, "thinking")
+    config = mapping(body, "output_config") or {}
+    effort = word(config, "effort", EFFORTS, "output_config")
     for turn in conversation.turns:
         # Each change holds from its message on, so for the answer the last one counts.
         effort = turn.effort or effort
@@ -141,14 +136,14 @@ def _read_reasoning(body: Object, conversation: Conversation) -> None:
             conversation.reasoning = Reasoning(effort=effort)
         return
     conversation.given["reasoning"] = "thinking"
-    kind = as_word(thinking.get("type"), "thinking.type", _THINKING_TYPES)
-    shown = optional_string(thinking, "display", "thinking") != "omitted"
+    kind = needed_word(thinking, "type", _THINKING_TYPES, "thinking")
+    shown = string(thinking, "display", "thinking") != "omitted"
     if kind in ("disabled", "between_tools"):
         conversation.reasoning = Reasoning(off=True, want_text="no")
         return
     conversation.reasoning = Reasoning(
         effort=effort,
-        budget=optional_integer(thinking, "budget_tokens", "thinking", least=1)
+        budget=integer(thinking, "budget_tokens", "thinking", least=1)
         if kind == "enabled"
         else None,
         want_text="yes" if shown else "no",
@@ -156,22 +151,15 @@ def _read_reasoning(body: Object, conversation: Conversation) -> None:
     )
 
 
-def read_effort(config: Object, path: str) -> Effort | None:
-    """Return the effort that an ``output_config`` at ``path`` asks for."""
-    value = config.get("effort")
-    return None if value is None else cast(Effort, as_word(value, join(path, "effort"), EFFORTS))
-
-
 def _read_format(body: Object, conversation: Conversation) -> None:
     """Read the wanted form of the answer; ``output_format`` is the field's name of the beta, still sent by some."""
-    config = optional_object(body, "output_config", "") or {}
-    path, wanted = "output_config.format", config.get("format")
+    config = mapping(body, "output_config") or {}
+    path, wanted = "output_config.format", mapping(config, "format", "output_config")
     if wanted is None:
-        path, wanted = "output_format", body.get("output_format")
+        path, wanted = "output_format", mapping(body, "output_format")
     if wanted is not None:
-        wanted = as_object(wanted, path)
-        as_word(wanted.get("type"), f"{path}.type", ("json_schema",))
-        schema = as_object(wanted.get("schema"), f"{path}.schema")
+        needed_word(wanted, "type", ("json_schema",), path)
+        schema = needed_mapping(wanted, "schema", path)
         conversation.format = Format(
             "schema", name=FORMAT_NAME, schema=schema, strict=is_strict(schema)
         )
@@ -187,8 +175,8 @@ def _read_format(body: Object, conversation: Conversation) -> None:
 
 
 def _read_metadata(body: Object, conversation: Conversation) -> None:
-    metadata = optional_object(body, "metadata", "") or {}
-    conversation.user = optional_string(metadata, "user_id", "metadata")
+    metadata = mapping(body, "metadata") or {}
+    conversation.user = string(metadata, "user_id", "metadata")
     if conversation.user is not None:
         conversation.user_is_opaque = True
         conversation.given["user"] = "metadata.user_id"

@@ -9,17 +9,18 @@ from typing import TypeVar, cast
 import orjson
 
 from proxy.dialects.conversation import Audio, Call, File, Image, Part, Redacted, Text, Thinking
-from proxy.dialects.messages.fields import (
+from proxy.dialects.fields import (
+    TEXT_OR_PARTS,
     Object,
-    as_array,
-    as_object,
-    as_word,
-    found,
-    optional_object,
-    optional_string,
-    required_string,
+    entries,
+    mapping,
+    needed_mapping,
+    needed_objects,
+    needed_string,
+    needed_word,
+    string,
 )
-from proxy.errors import invalid, unsupported
+from proxy.errors import unsupported
 
 Reader = TypeVar("Reader")
 Content = list[Text | Image | File | Audio]
@@ -33,27 +34,24 @@ def read_content(
     if isinstance(value, str):
         return [Text(value)]
     parts: Content = []
-    for position, entry in enumerate(blocks(value, path)):
-        at = f"{path}[{position}]"
-        parts += reader_of(entry, at, readers)(entry, at)
+    for at, block in blocks(value, path):
+        parts += reader_of(block, at, readers)(block, at)
     return parts
 
 
-def blocks(value: object, path: str) -> list[Object]:
-    """Return the blocks of ``value``, an array of objects."""
-    if not isinstance(value, list):
-        raise invalid(path, f"found {found(value)}, expected text or an array of content blocks")
-    return [as_object(entry, f"{path}[{position}]") for position, entry in enumerate(value)]
+def blocks(value: object, path: str) -> list[tuple[str, Object]]:
+    """Return the blocks of ``value``, each with its own path."""
+    return entries(value, path, TEXT_OR_PARTS)
 
 
 def reader_of(block: Object, path: str, readers: dict[str, Reader]) -> Reader:
     """Return the reader of a block's type."""
-    return readers[as_word(block.get("type"), f"{path}.type", tuple(readers))]
+    return readers[needed_word(block, "type", readers, path)]
 
 
 def cache_of(block: Object, path: str) -> Object | None:
     """Return the cache marker of a block."""
-    return optional_object(block, "cache_control", path)
+    return mapping(block, "cache_control", path)
 
 
 # What anybody may say.
@@ -61,48 +59,48 @@ def cache_of(block: Object, path: str) -> Object | None:
 
 def text(block: Object, path: str) -> Text:
     """Return a text block as a part; its citations are left behind, other dialects have none to send."""
-    return Text(required_string(block, "text", path), cache_of(block, path))
+    return Text(needed_string(block, "text", path), cache_of(block, path))
 
 
 def image(block: Object, path: str) -> Image:
     """Return an image block as a part."""
-    source = as_object(block.get("source"), f"{path}.source")
+    source = needed_mapping(block, "source", path)
     made = Image(cache=cache_of(block, path), path=path)
     at = f"{path}.source"
-    match as_word(source.get("type"), f"{at}.type", ("base64", "url", "file")):
+    match needed_word(source, "type", ("base64", "url", "file"), at):
         case "base64":
             made.mime, made.data = (
-                required_string(source, "media_type", at),
-                required_string(source, "data", at),
+                needed_string(source, "media_type", at),
+                needed_string(source, "data", at),
             )
         case "url":
-            made.url = required_string(source, "url", at)
+            made.url = needed_string(source, "url", at)
         case _:
-            made.file_id = required_string(source, "file_id", at)
+            made.file_id = needed_string(source, "file_id", at)
     return made
 
 
 def document(block: Object, path: str) -> Content:
     """Return a document block as parts; the context that it gives for the document comes before it."""
-    source = as_object(block.get("source"), f"{path}.source")
+    source = needed_mapping(block, "source", path)
     at = f"{path}.source"
-    title, context = optional_string(block, "title", path), optional_string(block, "context", path)
+    title, context = string(block, "title", path), string(block, "context", path)
     parts: Content = [Text(context)] if context else []
     made = File(name=title, cache=cache_of(block, path), path=path)
-    match as_word(source.get("type"), f"{at}.type", ("base64", "text", "url", "file", "content")):
+    match needed_word(source, "type", ("base64", "text", "url", "file", "content"), at):
         case "base64":
             made.mime, made.data = (
-                required_string(source, "media_type", at),
-                required_string(source, "data", at),
+                needed_string(source, "media_type", at),
+                needed_string(source, "data", at),
             )
         case "text":
-            plain = required_string(source, "data", at).encode("utf-8", "replace")
+            plain = needed_string(source, "data", at).encode("utf-8", "replace")
             made.mime, made.data = "text/plain", base64.b64encode(plain).decode()
         case "url":
             # The API takes no documents but PDF from addresses.
-            made.mime, made.url = "application/pdf", required_string(source, "url", at)
+            made.mime, made.url = "application/pdf", needed_string(source, "url", at)
         case "file":
-            made.file_id = required_string(source, "file_id", at)
+            made.file_id = needed_string(source, "file_id", at)
         case _:
             if title:
                 parts.append(Text(title))
@@ -114,16 +112,14 @@ def document(block: Object, path: str) -> Content:
 
 def search_result(block: Object, path: str) -> Content:
     """Return a search result as text: title, source, then what was found, a line each."""
-    lines = [required_string(block, "title", path), required_string(block, "source", path)]
-    for position, entry in enumerate(as_array(block.get("content"), f"{path}.content")):
-        at = f"{path}.content[{position}]"
-        lines.append(text(as_object(entry, at), at).text)
+    lines = [needed_string(block, "title", path), needed_string(block, "source", path)]
+    lines += [text(entry, at).text for at, entry in needed_objects(block, "content", path)]
     return [Text("\n".join(lines), cache_of(block, path))]
 
 
 def tool_reference(block: Object, path: str) -> Content:
     """Return what a tool search found as text; the tool itself is declared beside it from then on."""
-    return [Text(f"Tool {required_string(block, 'tool_name', path)} is now available.")]
+    return [Text(f"Tool {needed_string(block, 'tool_name', path)} is now available.")]
 
 
 def refused(block: Object, path: str) -> Content:
@@ -155,22 +151,20 @@ RESULT = {**MEDIA, "tool_reference": tool_reference, "browser_state": refused}
 
 def thinking(block: Object, path: str) -> Thinking:
     """Return the model's thinking with its seal."""
-    return Thinking(
-        required_string(block, "thinking", path), optional_string(block, "signature", path) or ""
-    )
+    return Thinking(needed_string(block, "thinking", path), string(block, "signature", path) or "")
 
 
 def redacted(block: Object, path: str) -> Redacted:
     """Return thinking that is all seal."""
-    return Redacted(required_string(block, "data", path))
+    return Redacted(needed_string(block, "data", path))
 
 
 def tool_use(block: Object, path: str) -> Call:
     """Return a call with its arguments as compact JSON."""
-    arguments = optional_object(block, "input", path) or {}
+    arguments = mapping(block, "input", path) or {}
     return Call(
-        required_string(block, "id", path),
-        required_string(block, "name", path),
+        needed_string(block, "id", path),
+        needed_string(block, "name", path),
         orjson.dumps(arguments).decode(),
         cache=cache_of(block, path),
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-from proxy.dialects.conversation import EFFORTS, Call, Effort, Part, Result, Role, Text, Turn
-from proxy.dialects.messages.fields import (
+from proxy.dialects.conversation import EFFORTS, Call, Part, Result, Role, Text, Turn
+from proxy.dialects.fields import (
     Object,
-    as_object,
-    as_word,
-    optional_boolean,
-    optional_object,
-    required_string,
+    boolean,
+    join,
+    mapping,
+    needed_mapping,
+    needed_string,
+    needed_word,
+    shown,
+    word,
 )
 from proxy.dialects.messages.read_blocks import (
     MEDIA,
@@ -31,6 +34,7 @@ BILLING_HEADER = "x-anthropic-billing-header:"
 """Claude Code's first system block starts so. It changes from call to call, which spoils caches, and is not for the model."""
 
 _ROLES: tuple[Role, ...] = ("user", "assistant", "system")
+_SYSTEM_BLOCKS = ("text", "tool_addition", "tool_removal")
 _FAILED = "Error"
 """What a tool that failed without a word is taken to have said: upstreams refuse empty results."""
 
@@ -46,7 +50,7 @@ class History:
     system: list[Text] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     named_tools: dict[str, bool] = field(default_factory=dict)
-    definitions: list[tuple[Object, str]] = field(default_factory=list)
+    definitions: list[tuple[str, Object]] = field(default_factory=list)
     lost_server_tools: bool = False
 
 
@@ -57,18 +61,15 @@ def read_system(value: object, path: str) -> list[Text]:
     if isinstance(value, str):
         return [Text(value)]
     texts = []
-    for position, block in enumerate(blocks(value, path)):
-        at = f"{path}[{position}]"
+    for at, block in blocks(value, path):
         texts.append(reader_of(block, at, _TEXT_ONLY)(block, at))
     return [one for one in texts if not one.text.startswith(BILLING_HEADER)]
 
 
-def read_messages(messages: Sequence[object], history: History) -> None:
+def read_messages(messages: Iterable[tuple[str, Object]], history: History) -> None:
     """Read ``messages`` into ``history``; system messages before anybody spoke join the system texts."""
-    for position, entry in enumerate(messages):
-        path = f"messages[{position}]"
-        message = as_object(entry, path)
-        match as_word(message.get("role"), f"{path}.role", _ROLES):
+    for path, message in messages:
+        match needed_word(message, "role", _ROLES, path):
             case "user":
                 history.turns.append(Turn("user", _user_parts(message, path, history)))
             case "assistant":
@@ -78,10 +79,8 @@ def read_messages(messages: Sequence[object], history: History) -> None:
 
 
 def _read_system_message(message: Object, path: str, history: History) -> None:
-    config = optional_object(message, "output_config", path) or {}
-    effort = config.get("effort")
-    if effort is not None:
-        effort = cast(Effort, as_word(effort, f"{path}.output_config.effort", EFFORTS))
+    config = mapping(message, "output_config", path) or {}
+    effort = word(config, "effort", EFFORTS, join(path, "output_config"))
     texts = _system_texts(message.get("content"), f"{path}.content", history)
     if not history.turns:
         history.system += texts
@@ -97,12 +96,8 @@ def _system_texts(content: object, path: str, history: History) -> list[Text]:
     if isinstance(content, str):
         return [Text(content)]
     texts = []
-    for position, block in enumerate(blocks(content, path)):
-        at = f"{path}[{position}]"
-        if (
-            as_word(block.get("type"), f"{at}.type", ("text", "tool_addition", "tool_removal"))
-            == "text"
-        ):
+    for at, block in blocks(content, path):
+        if needed_word(block, "type", _SYSTEM_BLOCKS, at) == "text":
             texts.append(text(block, at))
         else:
             _change_tools(block, at, history)
@@ -111,18 +106,18 @@ def _system_texts(content: object, path: str, history: History) -> list[Text]:
 
 def _change_tools(block: Object, path: str, history: History) -> None:
     at = f"{path}.tool"
-    tool = as_object(block.get("tool"), at)
-    kind = required_string(tool, "type", at)
+    tool = needed_mapping(block, "tool", path)
+    kind = needed_string(tool, "type", at)
     if kind == "tool_definition":
-        definition = as_object(tool.get("definition"), f"{at}.definition")
-        history.definitions.append((definition, f"{at}.definition"))
-        name = required_string(definition, "name", f"{at}.definition")
+        definition = needed_mapping(tool, "definition", at)
+        history.definitions.append((f"{at}.definition", definition))
+        name = needed_string(definition, "name", f"{at}.definition")
     elif kind == "tool_reference":
-        name = required_string(tool, "name", at)
+        name = needed_string(tool, "name", at)
     else:
         raise GatewayError(
             Kind.TOOL_NOT_SUPPORTED,
-            f"found {kind[:64]!r}, which only an Anthropic upstream knows; expected tool_reference or tool_definition",
+            f"found {shown(kind)}, which only an Anthropic upstream knows; expected tool_reference or tool_definition",
             param=f"{at}.type",
         )
     history.named_tools[name] = block["type"] == "tool_addition"
@@ -134,8 +129,7 @@ def _user_parts(message: Object, path: str, history: History) -> list[Part]:
     if isinstance(content, str):
         return [Text(content)]
     parts: list[Part] = []
-    for position, block in enumerate(blocks(content, path)):
-        at = f"{path}[{position}]"
+    for at, block in blocks(content, path):
         if block.get("type") == "tool_result":
             parts.append(_result(block, at, history))
         else:
@@ -146,9 +140,9 @@ def _user_parts(message: Object, path: str, history: History) -> list[Part]:
 def _result(block: Object, path: str, history: History) -> Result:
     content = block.get("content")
     result = Result(
-        required_string(block, "tool_use_id", path),
+        needed_string(block, "tool_use_id", path),
         [] if content is None else read_content(content, f"{path}.content", RESULT),
-        is_error=bool(optional_boolean(block, "is_error", path)),
+        is_error=bool(boolean(block, "is_error", path)),
         cache=cache_of(block, path),
         in_parts=isinstance(content, list),
     )
@@ -168,8 +162,8 @@ def _assistant_parts(message: Object, path: str, history: History) -> list[Part]
     if isinstance(content, str):
         return [Text(content)]
     parts: list[Part] = []
-    for position, block in enumerate(blocks(content, path)):
-        read = assistant_part(block, f"{path}[{position}]")
+    for at, block in blocks(content, path):
+        read = assistant_part(block, at)
         if read is None:
             history.lost_server_tools = True
             continue

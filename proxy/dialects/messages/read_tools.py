@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from proxy.dialects.conversation import Conversation, Tool, ToolChoice, WebSearch
-from proxy.dialects.messages.fields import (
+from proxy.dialects.fields import (
     Object,
-    as_object,
-    as_word,
-    optional_boolean,
-    optional_object,
-    optional_string,
-    required_string,
+    boolean,
+    mapping,
+    needed_string,
+    needed_word,
+    shown,
+    string,
 )
 from proxy.dialects.messages.read_messages import History
 from proxy.errors import GatewayError, Kind
@@ -21,17 +21,16 @@ _LOCATION_KEYS = ("city", "region", "country", "timezone")
 _SEARCH_OPTIONS = ("allowed_domains", "blocked_domains", "max_uses")
 
 
-def read_tools(tools: list[object], history: History, conversation: Conversation) -> None:
+def read_tools(
+    tools: list[tuple[str, Object]], history: History, conversation: Conversation
+) -> None:
     """Put the tools that the model may see into ``conversation``.
 
     A deferred tool stays hidden until the history names it: a search found it, it was added, or it was called. From then on it
     is a tool like any other; other dialects have no deferral.
     """
-    for position, entry in enumerate(tools):
-        path = f"tools[{position}]"
-        _read_tool(as_object(entry, path), path, conversation)
-    for definition, path in history.definitions:
-        _read_tool(definition, path, conversation)
+    for path, declared in (*tools, *history.definitions):
+        _read_tool(declared, path, conversation)
     named = history.named_tools
     conversation.tools = [
         tool for tool in conversation.tools if named.get(tool.name, not tool.deferred)
@@ -41,33 +40,33 @@ def read_tools(tools: list[object], history: History, conversation: Conversation
 
 
 def _read_tool(tool: Object, path: str, conversation: Conversation) -> None:
-    kind = optional_string(tool, "type", path)
+    kind = string(tool, "type", path)
     if kind is not None and kind.startswith("web_search_"):
         _read_web_search(tool, path, conversation)
     elif kind is None or kind == "custom":
         conversation.tools.append(
             Tool(
-                name=required_string(tool, "name", path),
-                description=optional_string(tool, "description", path),
-                parameters=optional_object(tool, "input_schema", path),
-                strict=optional_boolean(tool, "strict", path),
-                deferred=bool(optional_boolean(tool, "defer_loading", path)),
-                cache=optional_object(tool, "cache_control", path),
+                name=needed_string(tool, "name", path),
+                description=string(tool, "description", path),
+                parameters=mapping(tool, "input_schema", path),
+                strict=boolean(tool, "strict", path),
+                deferred=bool(boolean(tool, "defer_loading", path)),
+                cache=mapping(tool, "cache_control", path),
             )
         )
     else:
         raise GatewayError(
             Kind.TOOL_NOT_SUPPORTED,
-            f"found {kind[:64]!r}, which only an Anthropic upstream knows; expected a tool with an input_schema",
+            f"found {shown(kind)}, which only an Anthropic upstream knows; expected a tool with an input_schema",
             param=f"{path}.type",
         )
 
 
 def _read_web_search(tool: Object, path: str, conversation: Conversation) -> None:
-    place = optional_object(tool, "user_location", path)
+    place = mapping(tool, "user_location", path)
     location = None
     if place is not None:
-        told = {key: optional_string(place, key, f"{path}.user_location") for key in _LOCATION_KEYS}
+        told = {key: string(place, key, f"{path}.user_location") for key in _LOCATION_KEYS}
         location = {key: value for key, value in told.items() if value is not None}
     conversation.web_search = WebSearch(location or None)
     conversation.given["web_search"] = WEB_SEARCH
@@ -78,14 +77,12 @@ def _read_web_search(tool: Object, path: str, conversation: Conversation) -> Non
 
 def read_tool_choice(choice: Object, conversation: Conversation) -> None:
     """Put the choice and whether calls may be parallel into ``conversation``."""
-    kind = as_word(choice.get("type"), "tool_choice.type", tuple(_CHOICES))
+    kind = needed_word(choice, "type", _CHOICES, "tool_choice")
     conversation.given["tool_choice"] = "tool_choice"
     if kind == "tool":
-        conversation.tool_choice = ToolChoice(
-            "tool", required_string(choice, "name", "tool_choice")
-        )
+        conversation.tool_choice = ToolChoice("tool", needed_string(choice, "name", "tool_choice"))
     else:
         conversation.tool_choice = ToolChoice(_CHOICES[kind])  # type: ignore[arg-type]  # the table's values are modes
-    if optional_boolean(choice, "disable_parallel_tool_use", "tool_choice"):
+    if boolean(choice, "disable_parallel_tool_use", "tool_choice"):
         conversation.parallel = False
         conversation.given["parallel"] = "tool_choice.disable_parallel_tool_use"

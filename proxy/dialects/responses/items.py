@@ -21,22 +21,25 @@ from proxy.dialects.conversation import (
     Thinking,
     Turn,
 )
-from proxy.dialects.responses.fields import (
-    array,
-    at,
-    mapping,
+from proxy.dialects.fields import (
+    TEXT_OR_PARTS,
+    Object,
+    entries,
+    join,
+    needed_mapping,
+    needed_objects,
+    needed_string,
+    needed_word,
     objects,
-    one_of,
-    optional,
-    required,
-    text,
+    shown,
+    string,
 )
 from proxy.errors import GatewayError, Kind, invalid, unsupported
 
 P = TypeVar("P", bound=Part)
 
-Additional = list[tuple[list[Any], str]]
-"""Tools that stand among the input items, and where."""
+Additional = list[tuple[str, Object]]
+"""Tools that stand among the input items, each with its path."""
 
 _HOSTED = frozenset(
     {
@@ -80,12 +83,10 @@ def read_input(conversation: Conversation, value: Any) -> Additional:
     if isinstance(value, str):
         conversation.turns.append(Turn("user", [Text(value)]))
         return additional
-    if value is None:
-        raise invalid("input", "found nothing, expected a string or an array")
-    for item, path in objects(value, "input"):
-        kind = optional(item, "type", path, text) or "message"
+    for path, item in entries(value, "input", TEXT_OR_PARTS):
+        kind = string(item, "type", path) or "message"
         if kind == "additional_tools":
-            additional.append((required(item, "tools", path, array), at(path, "tools")))
+            additional += needed_objects(item, "tools", path)
         elif kind in _HOSTED:
             conversation.given[f"input[{kind}]"] = f"input[{kind}]"
         elif kind == "message":
@@ -96,14 +97,14 @@ def read_input(conversation: Conversation, value: Any) -> Additional:
             if parts:
                 conversation.turns.append(Turn(role, parts))
         elif kind == "item_reference":
-            raise _stored(at(path, "id"), "an item")
+            raise _stored(join(path, "id"), "an item")
         else:
-            raise unsupported(path, f"items of the type {kind!r} cannot be sent to this model")
+            raise unsupported(path, f"items of the type {shown(kind)} cannot be sent to this model")
     return additional
 
 
 def _read_message(conversation: Conversation, item: dict[str, Any], path: str) -> None:
-    role = required(item, "role", path, one_of("user", "assistant", "system", "developer"))
+    role = needed_word(item, "role", ("user", "assistant", "system", "developer"), path)
     if role == "user":
         conversation.turns.append(Turn("user", _parts(item, "content", path, _USER)))
     elif role == "assistant":
@@ -119,10 +120,10 @@ def _read_message(conversation: Conversation, item: dict[str, Any], path: str) -
 def _read_call(item: dict[str, Any], path: str) -> list[Part]:
     return [
         Call(
-            required(item, "call_id", path, text),
-            required(item, "name", path, text),
-            required(item, "arguments", path, text),
-            namespace=optional(item, "namespace", path, text),
+            needed_string(item, "call_id", path),
+            needed_string(item, "name", path),
+            needed_string(item, "arguments", path),
+            namespace=string(item, "namespace", path),
         )
     ]
 
@@ -130,28 +131,28 @@ def _read_call(item: dict[str, Any], path: str) -> list[Part]:
 def _read_custom_call(item: dict[str, Any], path: str) -> list[Part]:
     return [
         Call(
-            required(item, "call_id", path, text),
-            required(item, "name", path, text),
-            required(item, "input", path, text),
+            needed_string(item, "call_id", path),
+            needed_string(item, "name", path),
+            needed_string(item, "input", path),
             custom=True,
-            namespace=optional(item, "namespace", path, text),
+            namespace=string(item, "namespace", path),
         )
     ]
 
 
 def _read_output(item: dict[str, Any], path: str) -> list[Part]:
-    return [Result(required(item, "call_id", path, text), _parts(item, "output", path, _OUTPUT))]
+    return [Result(needed_string(item, "call_id", path), _parts(item, "output", path, _OUTPUT))]
 
 
 def _read_reasoning(item: dict[str, Any], path: str) -> list[Part]:
     """Return the thinking that a reasoning item carries; its id is not looked at, since clients leave it out."""
     said = [
-        required(entry, "text", where, text)
+        needed_string(entry, "text", where)
         for key in ("content", "summary")
-        for entry, where in optional(item, key, path, objects) or ()
+        for where, entry in objects(item, key, path)
     ]
     thought = "\n\n".join(said)
-    sealed = optional(item, "encrypted_content", path, text) or ""
+    sealed = string(item, "encrypted_content", path) or ""
     if not sealed.startswith(envelope.PREFIX):
         # Made by OpenAI itself, in an earlier turn that another upstream answered.
         seal = envelope.wrap("oai", sealed) if sealed else ""
@@ -180,35 +181,35 @@ def _parts(
     item: dict[str, Any], key: str, path: str, table: dict[str, Callable[[dict[str, Any], str], P]]
 ) -> list[P]:
     """Return the parts of a content field: a string, or an array of parts whose types ``table`` knows."""
-    value, where = item.get(key), at(path, key)
+    value, where = item.get(key), join(path, key)
     if isinstance(value, str):
         return [table["input_text"]({"text": value}, where)]
     parts = []
-    for part, part_path in objects(value, where):
-        kind = required(part, "type", part_path, text)
+    for part_path, part in entries(value, where, TEXT_OR_PARTS):
+        kind = needed_string(part, "type", part_path)
         read = table.get(kind)
         if read is None:
             raise unsupported(
-                part_path, f"content of the type {kind!r} cannot be sent to this model here"
+                part_path, f"content of the type {shown(kind)} cannot be sent to this model here"
             )
         parts.append(read(part, part_path))
     return parts
 
 
 def _read_text(part: dict[str, Any], path: str) -> Text:
-    return Text(required(part, "text", path, text))
+    return Text(needed_string(part, "text", path))
 
 
 def _read_refusal(part: dict[str, Any], path: str) -> Refusal:
-    return Refusal(required(part, "refusal", path, text))
+    return Refusal(needed_string(part, "refusal", path))
 
 
 def _read_image(part: dict[str, Any], path: str) -> Image:
     if part.get("file_id") is not None:
-        raise _stored(at(path, "file_id"), "a file")
-    url = required(part, "image_url", path, text)
-    where = at(path, "image_url")
-    detail = optional(part, "detail", path, text)
+        raise _stored(join(path, "file_id"), "a file")
+    url = needed_string(part, "image_url", path)
+    where = join(path, "image_url")
+    detail = string(part, "detail", path)
     data_url = _data_url(url, where)
     if data_url is None:
         return Image(url=url, detail=detail, path=where)
@@ -217,22 +218,20 @@ def _read_image(part: dict[str, Any], path: str) -> Image:
 
 def _read_file(part: dict[str, Any], path: str) -> File:
     if part.get("file_id") is not None:
-        raise _stored(at(path, "file_id"), "a file")
-    name = optional(part, "filename", path, text)
-    url = optional(part, "file_url", path, text)
+        raise _stored(join(path, "file_id"), "a file")
+    name = string(part, "filename", path)
+    url = string(part, "file_url", path)
     if url is not None:
-        return File(url=url, name=name, path=at(path, "file_url"))
-    data, where = required(part, "file_data", path, text), at(path, "file_data")
+        return File(url=url, name=name, path=join(path, "file_url"))
+    data, where = needed_string(part, "file_data", path), join(path, "file_data")
     guessed = _MIME_BY_SUFFIX.get((name or "").rpartition(".")[2].lower(), "application/pdf")
     mime, data = _data_url(data, where) or ("", data)
     return File(data=data, mime=mime or guessed, name=name, path=where)
 
 
 def _read_audio(part: dict[str, Any], path: str) -> Audio:
-    audio, where = required(part, "input_audio", path, mapping), at(path, "input_audio")
-    return Audio(
-        required(audio, "data", where, text), required(audio, "format", where, text), where
-    )
+    audio, where = needed_mapping(part, "input_audio", path), join(path, "input_audio")
+    return Audio(needed_string(audio, "data", where), needed_string(audio, "format", where), where)
 
 
 def _data_url(url: str, path: str) -> tuple[str, str] | None:
@@ -241,7 +240,7 @@ def _data_url(url: str, path: str) -> tuple[str, str] | None:
         return None
     head = _DATA_URL.match(url)
     if head is None:
-        raise invalid(path, "found a data URL of another form, expected data:<type>;base64,<data>")
+        raise invalid(path, f"`{path}`: expected a data URL such as data:image/png;base64,…")
     return head[1].lower(), url[head.end() :]
 
 

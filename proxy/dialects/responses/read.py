@@ -6,19 +6,21 @@ that go to another dialect.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from proxy.dialects.conversation import EFFORTS, Conversation, Effort, Format, Reasoning, Text
-from proxy.dialects.responses.fields import (
-    array,
+from proxy.dialects.conversation import EFFORTS, Conversation, Format, Reasoning, Text
+from proxy.dialects.fields import (
     boolean,
+    integer,
     mapping,
+    needed_mapping,
+    needed_string,
+    needed_word,
     number,
-    one_of,
-    optional,
-    positive,
-    required,
-    text,
+    objects,
+    string,
+    strings,
+    word,
 )
 from proxy.dialects.responses.items import read_input
 from proxy.dialects.responses.tools import read_tool_choice, read_tools
@@ -73,19 +75,17 @@ def read_request(body: dict[str, Any]) -> Conversation:
     Raises GatewayError 400 for a field that is not what it must be, and for what only a native upstream can do.
     """
     _refuse_native_only(body)
-    conversation = Conversation(stream=optional(body, "stream", "", boolean) or False)
+    conversation = Conversation(stream=boolean(body, "stream") or False)
     given = conversation.given
-    optional(body, "model", "", text)
-    instructions = optional(body, "instructions", "", text)
+    string(body, "model")
+    instructions = string(body, "instructions")
     if instructions:
         conversation.system.append(Text(instructions))
     additional = read_input(conversation, body.get("input"))
-    read_tools(conversation, optional(body, "tools", "", array) or [], "tools")
-    for tools, path in additional:
-        read_tools(conversation, tools, path)
+    read_tools(conversation, [*objects(body, "tools"), *additional])
     _read_parameters(conversation, body)
     if body.get("tool_choice") is not None:
-        conversation.tool_choice = read_tool_choice(body["tool_choice"])
+        conversation.tool_choice = read_tool_choice(body)
         given["tool_choice"] = "tool_choice"
     _read_include(conversation, body)
     given.update({name: name for name in _DROPPED if body.get(name) is not None})
@@ -116,7 +116,7 @@ def _refuse_native_only(body: dict[str, Any]) -> None:
     for name in _NATIVE_ONLY:
         if body.get(name) is not None:
             raise _native_only(name)
-    if optional(body, "background", "", boolean):
+    if boolean(body, "background"):
         raise _native_only("background")
 
 
@@ -130,25 +130,25 @@ def _native_only(param: str) -> GatewayError:
 
 def _read_parameters(conversation: Conversation, body: dict[str, Any]) -> None:
     given = conversation.given
-    conversation.max_tokens = optional(body, "max_output_tokens", "", positive)
-    conversation.temperature = optional(body, "temperature", "", number)
-    conversation.top_p = optional(body, "top_p", "", number)
-    conversation.parallel = optional(body, "parallel_tool_calls", "", boolean)
-    conversation.service_tier = optional(body, "service_tier", "", text)
-    conversation.metadata = optional(body, "metadata", "", mapping)
-    conversation.cache_key = optional(body, "prompt_cache_key", "", text)
+    conversation.max_tokens = integer(body, "max_output_tokens", least=1)
+    conversation.temperature = number(body, "temperature")
+    conversation.top_p = number(body, "top_p")
+    conversation.parallel = boolean(body, "parallel_tool_calls")
+    conversation.service_tier = string(body, "service_tier")
+    conversation.metadata = mapping(body, "metadata")
+    conversation.cache_key = string(body, "prompt_cache_key")
     for name in ("user", "safety_identifier"):  # the newer name of the two wins
-        user = optional(body, name, "", text)
+        user = string(body, name)
         if user:
             conversation.user = user
             given["user"] = name
     for neutral, name in _NAMES.items():
         if body.get(name) is not None:
             given[neutral] = name
-    if optional(body, "store", "", boolean):
+    if boolean(body, "store"):
         given["store"] = "store"
-    _read_reasoning(conversation, optional(body, "reasoning", "", mapping) or {})
-    _read_text(conversation, optional(body, "text", "", mapping) or {})
+    _read_reasoning(conversation, mapping(body, "reasoning") or {})
+    _read_text(conversation, mapping(body, "text") or {})
 
 
 _NAMES = {
@@ -163,9 +163,9 @@ _NAMES = {
 
 
 def _read_reasoning(conversation: Conversation, reasoning: dict[str, Any]) -> None:
-    effort = cast("Effort | None", optional(reasoning, "effort", "reasoning", one_of(*EFFORTS)))
-    summary = optional(reasoning, "summary", "reasoning", text)
-    summary = summary or optional(reasoning, "generate_summary", "reasoning", text)
+    effort = word(reasoning, "effort", EFFORTS, "reasoning")
+    summary = string(reasoning, "summary", "reasoning")
+    summary = summary or string(reasoning, "generate_summary", "reasoning")
     if effort is not None or summary is not None:
         conversation.reasoning = Reasoning(
             effort=effort, off=effort == "none", want_text="no" if summary is None else "yes"
@@ -178,31 +178,31 @@ def _read_reasoning(conversation: Conversation, reasoning: dict[str, Any]) -> No
 
 
 def _read_text(conversation: Conversation, options: dict[str, Any]) -> None:
-    conversation.verbosity = optional(options, "verbosity", "text", text)
+    conversation.verbosity = string(options, "verbosity", "text")
     if conversation.verbosity is not None:
         conversation.given["verbosity"] = "text.verbosity"
-    form = optional(options, "format", "text", mapping)
+    form = mapping(options, "format", "text")
     if form is None:
         return
     path = "text.format"
-    kind = required(form, "type", path, one_of("text", "json_object", "json_schema"))
+    kind = needed_word(form, "type", ("text", "json_object", "json_schema"), path)
     if kind == "json_object":
         conversation.format = Format("json")
     elif kind == "json_schema":
         conversation.format = Format(
             "schema",
-            name=required(form, "name", path, text),
-            description=optional(form, "description", path, text),
-            schema=required(form, "schema", path, mapping),
-            strict=optional(form, "strict", path, boolean),
+            name=needed_string(form, "name", path),
+            description=string(form, "description", path),
+            schema=needed_mapping(form, "schema", path),
+            strict=boolean(form, "strict", path),
         )
     if kind != "text":
         conversation.given["format"] = path
 
 
 def _read_include(conversation: Conversation, body: dict[str, Any]) -> None:
-    for i, entry in enumerate(optional(body, "include", "", array) or ()):
-        if text(entry, f"include[{i}]") == ENCRYPTED:
+    for entry in strings(body, "include"):
+        if entry == ENCRYPTED:
             conversation.wants_thinking_blocks = True
         else:
             conversation.given["include"] = "include"

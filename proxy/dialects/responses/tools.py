@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from proxy.dialects.conversation import Conversation, Tool, ToolChoice, WebSearch
-from proxy.dialects.names import Names, flat_name
-from proxy.dialects.responses.fields import (
+from proxy.dialects.fields import (
+    Object,
     boolean,
     mapping,
-    objects,
-    one_of,
-    optional,
-    required,
-    text,
-    wrong,
+    needed_objects,
+    needed_string,
+    needed_word,
+    string,
+    wrong_type,
 )
+from proxy.dialects.names import Names, flat_name
 from proxy.errors import GatewayError, Kind
 
 _HOSTED = frozenset(
@@ -34,40 +34,42 @@ _HOSTED = frozenset(
     }
 )
 """Tools that OpenAI runs itself, or whose calls have item types of their own. Elsewhere there is nothing like them."""
+_MODES: tuple[Literal["auto", "none", "required"], ...] = ("auto", "none", "required")
+_ALLOWED_MODES: tuple[Literal["auto", "required"], ...] = ("auto", "required")
+_CALLABLE = ("function", "custom")
 NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 # Reading.
 
 
-def read_tools(conversation: Conversation, tools: list[Any], path: str) -> None:
-    """Add ``tools``, which stand at ``path``, to those of ``conversation``; one that is declared twice counts once."""
-    for tool, where in objects(tools, path):
-        kind = required(tool, "type", where, text)
+def read_tools(conversation: Conversation, tools: list[tuple[str, Object]]) -> None:
+    """Add ``tools``, each with its path, to those of ``conversation``; one that is declared twice counts once."""
+    for where, tool in tools:
+        kind = needed_string(tool, "type", where)
         if kind.startswith("web_search"):
             _read_web_search(conversation, tool, where)
         elif kind == "namespace":
-            namespace = required(tool, "name", where, text)
-            for inner, inner_path in required(tool, "tools", where, objects):
-                required(inner, "type", inner_path, one_of("function", "custom"))
+            namespace = needed_string(tool, "name", where)
+            for inner_path, inner in needed_objects(tool, "tools", where):
+                needed_word(inner, "type", _CALLABLE, inner_path)
                 _add(conversation, _read_tool(inner, inner_path, namespace))
-        elif kind in ("function", "custom"):
+        elif kind in _CALLABLE:
             _add(conversation, _read_tool(tool, where, None))
         else:
             name = f"tools[{kind if kind in _HOSTED else 'unknown'}]"
             conversation.given[name] = name
 
 
-def read_tool_choice(value: Any) -> ToolChoice:
-    """Return the client's choice; one that forces a tool of OpenAI's own is a 400."""
-    path = "tool_choice"
+def read_tool_choice(body: Object) -> ToolChoice:
+    """Return the choice that ``body`` has; one that forces a tool of OpenAI's own is a 400."""
+    path, value = "tool_choice", body["tool_choice"]
     if isinstance(value, str):
-        mode = one_of("auto", "none", "required")(value, path)
-        return ToolChoice(cast('Literal["auto", "none", "required"]', mode))
+        return ToolChoice(needed_word(body, path, _MODES))
     if not isinstance(value, dict):
-        raise wrong(path, value, "a string or an object")
-    kind = required(value, "type", path, text)
-    if kind in ("function", "custom"):
+        raise wrong_type(path, value, "a string or an object")
+    kind = needed_string(value, "type", path)
+    if kind in _CALLABLE:
         return ToolChoice("tool", name=_chosen_name(value, path))
     if kind == "allowed_tools":
         return _read_allowed(value, path)
@@ -86,26 +88,26 @@ def _read_tool(tool: dict[str, Any], path: str, namespace: str | None) -> Tool:
 
     ``defer_loading`` is not heeded: the search that would load the tool is one of OpenAI's own.
     """
-    name = required(tool, "name", path, text)
-    description = optional(tool, "description", path, text)
+    name = needed_string(tool, "name", path)
+    description = string(tool, "description", path)
     if tool["type"] == "function":
         return Tool(
             name,
             description,
-            optional(tool, "parameters", path, mapping),
-            optional(tool, "strict", path, boolean),
+            mapping(tool, "parameters", path),
+            boolean(tool, "strict", path),
             namespace=namespace,
         )
-    form = optional(tool, "format", path, mapping) or {}
+    form = mapping(tool, "format", path) or {}
     grammar = None
     if form.get("type") == "grammar":
         where = f"{path}.format"
-        grammar = (required(form, "syntax", where, text), required(form, "definition", where, text))
+        grammar = (needed_string(form, "syntax", where), needed_string(form, "definition", where))
     return Tool(name, description, custom=True, grammar=grammar, namespace=namespace)
 
 
 def _read_web_search(conversation: Conversation, tool: dict[str, Any], path: str) -> None:
-    location = optional(tool, "user_location", path, mapping)
+    location = mapping(tool, "user_location", path)
     if location is not None:
         location = {
             key: value for key, value in location.items() if key != "type" and value is not None
@@ -117,13 +119,11 @@ def _read_web_search(conversation: Conversation, tool: dict[str, Any], path: str
 
 
 def _read_allowed(choice: dict[str, Any], path: str) -> ToolChoice:
-    mode = cast(
-        'Literal["auto", "required"]', required(choice, "mode", path, one_of("auto", "required"))
-    )
+    mode = needed_word(choice, "mode", _ALLOWED_MODES, path)
     names = [
         _chosen_name(tool, where)
-        for tool, where in required(choice, "tools", path, objects)
-        if required(tool, "type", where, text) in ("function", "custom")
+        for where, tool in needed_objects(choice, "tools", path)
+        if needed_string(tool, "type", where) in _CALLABLE
     ]
     if names:
         return ToolChoice(mode, allowed=tuple(names))
@@ -133,9 +133,7 @@ def _read_allowed(choice: dict[str, Any], path: str) -> ToolChoice:
 
 
 def _chosen_name(choice: dict[str, Any], path: str) -> str:
-    return flat_name(
-        optional(choice, "namespace", path, text), required(choice, "name", path, text)
-    )
+    return flat_name(string(choice, "namespace", path), needed_string(choice, "name", path))
 
 
 def _hosted_choice(path: str) -> GatewayError:

@@ -27,9 +27,7 @@ def sent(document: dict[str, Any], flags: Flags = PLAIN, *, stream: bool = False
 
 
 def test_bytes_stay_as_they_are():
-    body = (
-        b'{ "messages": [ {"role":"user","content":"\\u00e9t\\u00e9"} ], "model": "asked", "x": 1.50 }'
-    )
+    body = b'{ "messages": [ {"role":"user","content":"\\u00e9t\\u00e9"} ], "model": "asked", "x": 1.50 }'
     assert rewritten(body, json.loads(body), Upstream("real", PLAIN), stream=False) == body.replace(
         b"asked", b"real"
     )

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from proxy.dialects.answer import Translation, Whole, WholeSplice
-from proxy.dialects.counting import make_count_plan
 from proxy.dialects.plan import Asked, choose_dialect, continued, dropped_header, make_plan
 from proxy.dialects.splice import ChatSplice, MessagesSplice
 from proxy.errors import GatewayError, Kind
@@ -133,46 +132,3 @@ def test_what_was_dropped_is_a_sorted_list_of_at_most_512_bytes():
     long = dropped_header(frozenset(f"parameter_{number:03}" for number in range(100)))
     assert len(long) <= 512
     assert all(len(name) == len("parameter_000") for name in long.split(","))
-
-
-# Counting.
-
-
-@pytest.mark.parametrize(
-    ("offered", "path"),
-    [
-        (("anthropic",), "/v1/messages/count_tokens"),
-        (("gemini",), "/v1beta/models/m:countTokens"),
-        (("openai-chat",), None),
-    ],
-)
-def test_whoever_can_count_is_asked_to(offered, path):
-    plan = make_count_plan(asked("messages"), provider(*offered), "m")
-    assert (plan.path if plan else None) == path
-
-
-def test_openai_counts_on_responses():
-    plan = make_count_plan(asked("messages"), BUILTIN["openai"], "gpt-6")
-    assert plan is not None
-    assert plan.path == "/v1/responses/input_tokens"
-    assert "stream" not in json.loads(plan.body)
-    assert "store" not in json.loads(plan.body)
-
-
-@pytest.mark.parametrize(
-    ("offered", "document", "counted"),
-    [
-        (("anthropic",), {"input_tokens": 17}, b'{"input_tokens":17}'),
-        (("gemini",), {"totalTokens": 17}, b'{"input_tokens":17}'),
-        (("anthropic",), {"input_tokens": "many"}, b""),
-        (("anthropic",), [], b""),
-        (("anthropic",), {"error": {"message": "no"}}, b""),
-    ],
-)
-def test_a_count_is_told_in_the_clients_words(offered, document, counted):
-    plan = make_count_plan(asked("messages"), provider(*offered), "m")
-    assert plan is not None
-    answer = plan.answer(DOCUMENT)
-    answer.feed(json.dumps(document).encode())
-    assert answer.finish() == counted
-    assert (answer.error is None) is bool(counted)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.splice import ChatSplice, MessagesSplice, Splice
+from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
 
@@ -412,3 +412,45 @@ def test_an_error_event_is_put_into_our_words():
     assert out.count(b"event: error\n") == 1
     assert splice.error is not None
     assert splice.error.kind is Kind.OVERLOADED
+
+
+# Responses.
+
+
+def responses_splice() -> ResponsesSplice:
+    return ResponsesSplice("req_test", Flags(), lambda: 0)
+
+
+RESPONSE = {"id": "resp_1", "object": "response", "status": "in_progress", "output": []}
+CREATED = event("response.created", sequence_number=0, response=RESPONSE)
+DELTA = event("response.output_text.delta", sequence_number=7, delta="Hi", item_id="msg_1")
+
+
+def test_a_broken_response_fails_under_the_id_and_number_that_the_client_knows():
+    splice = responses_splice()
+    assert run(splice, CREATED, DELTA).startswith(CREATED + DELTA)
+    splice = responses_splice()
+    out = splice.feed(CREATED) + splice.feed(DELTA) + splice.feed(DELTA) + splice.finish()
+    failed = json.loads(out.rpartition(b"data: ")[2])
+    assert (failed["type"], failed["sequence_number"]) == ("response.failed", 8)
+    assert failed["response"]["id"] == "resp_1"
+    assert failed["response"]["status"] == "failed"
+    assert failed["response"]["error"]["code"] == "server_error"
+
+
+def test_a_response_ends_with_its_usage():
+    usage = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
+    done = event("response.completed", response={**RESPONSE, "status": "completed", "usage": usage})
+    splice = responses_splice()
+    assert run(splice, CREATED, DELTA, done) == CREATED + DELTA + done
+    assert splice.error is None
+    assert (splice.usage().input, splice.usage().output) == (5, 7)
+
+
+def test_a_failed_response_before_content_is_not_committed():
+    splice = responses_splice()
+    error = {"code": "rate_limit_exceeded", "message": "slow down"}
+    splice.feed(CREATED + event("response.failed", response={**RESPONSE, "error": error}))
+    assert not splice.committed
+    assert splice.error is not None
+    assert splice.error.kind == "rate_limit"

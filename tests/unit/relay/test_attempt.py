@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -49,8 +49,10 @@ class Host:
     """A call that writes down what it is told."""
 
     def __init__(self, *, stream: bool) -> None:
-        self.client: Any = Client()
-        self.delivery = Delivery(self.client, fields=b"", http10=False, closing=False)
+        self.client = Client()
+        self.delivery = Delivery(
+            cast(asyncio.Transport, self.client), fields=b"", http10=False, closing=False
+        )
         self.wants_stream = stream
         self.told: list[str] = []
 

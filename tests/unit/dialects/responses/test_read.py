@@ -435,31 +435,33 @@ def test_content_without_a_form_is_refused(item, param):
     ("fields", "param", "told"),
     [
         ({"input": None}, "input", "found nothing, expected a string or an array"),
-        ({"input": 1}, "input", "found an integer, expected an array"),
+        ({"input": 1}, "input", "found an integer, expected a string or an array"),
         ({"input": [1]}, "input[0]", "found an integer, expected an object"),
-        ({"input": [{}]}, "input[0].role", "found nothing, expected a string"),
+        (
+            {"input": [{}]},
+            "input[0].role",
+            "found nothing, expected one of user, assistant, system, developer",
+        ),
         (
             {"input": [{"role": "tool"}]},
             "input[0].role",
             "found 'tool', expected one of user, assistant, system, developer",
         ),
-        ({"input": [{"role": "user"}]}, "input[0].content", "found nothing, expected an array"),
+        (
+            {"input": [{"role": "user"}]},
+            "input[0].content",
+            "found nothing, expected a string or an array",
+        ),
         (
             {"input": [message("user", {"type": "input_text"})]},
             "input[0].content[0].text",
             "found nothing, expected a string",
         ),
-        (
-            {"input": [message("user", {"type": "input_image", "image_url": "data:image/png,x"})]},
-            "input[0].content[0].image_url",
-            "found a data URL of another form, expected data:<type>;base64,<data>",
-        ),
         ({"model": 1}, "model", "found an integer, expected a string"),
         ({"stream": 1}, "stream", "found an integer, expected a boolean"),
-        ({"temperature": True}, "temperature", "found a boolean, expected a number"),
-        ({"temperature": float("inf")}, "temperature", "found inf, expected a finite number"),
+        ({"temperature": True}, "temperature", "found a boolean, expected a finite number"),
         ({"max_output_tokens": True}, "max_output_tokens", "found a boolean, expected an integer"),
-        ({"max_output_tokens": 0}, "max_output_tokens", "found 0, expected a positive integer"),
+        ({"max_output_tokens": 0}, "max_output_tokens", "found 0, expected at least 1"),
         ({"metadata": []}, "metadata", "found an array, expected an object"),
         ({"tools": {}}, "tools", "found an object, expected an array"),
         ({"tools": [{"type": "function"}]}, "tools[0].name", "found nothing, expected a string"),
@@ -473,14 +475,23 @@ def test_content_without_a_form_is_refused(item, param):
         ({"reasoning": {"effort": "huge"}}, "reasoning.effort", None),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type", None),
         ({"include": [None]}, "include[0]", "found nothing, expected a string"),
-        ({"user": (1,)}, "user", "found something else, expected a string"),
     ],
 )
 def test_what_has_the_wrong_form_is_refused_with_its_path(fields, param, told):
     with pytest.raises(GatewayError) as refused:
         read(**fields)
     assert (refused.value.kind, refused.value.param) == (Kind.INVALID_REQUEST, param)
-    assert told is None or refused.value.message == told
+    assert told is None or refused.value.message == f"`{param}`: {told}."
+
+
+def test_a_data_url_without_base64_is_refused():
+    with pytest.raises(GatewayError) as refused:
+        read_items(message("user", {"type": "input_image", "image_url": "data:image/png,x"}))
+    assert refused.value.kind is Kind.INVALID_REQUEST
+    assert refused.value.param == "input[0].content[0].image_url"
+    assert refused.value.message == (
+        "`input[0].content[0].image_url`: expected a data URL such as data:image/png;base64,…"
+    )
 
 
 # What an answer repeats.

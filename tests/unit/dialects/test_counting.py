@@ -1,0 +1,73 @@
+"""A prompt's tokens are asked of whoever can count them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.dialects.counting import make_count_plan
+from proxy.dialects.plan import Asked
+from proxy.providers import BUILTIN, Provider
+
+DOCUMENT = True
+"""What an upstream answers with, as ``Plan.answer`` is told it."""
+
+
+def asked(dialect: Any = "chat", **fields: Any) -> Asked:
+    document = {
+        "model": "up/m",
+        "max_tokens": 10,
+        "messages": [{"role": "user", "content": "Hi"}],
+        **fields,
+    }
+    body = json.dumps(document).encode()
+    return Asked(
+        dialect=dialect, body=body, document=document, edited=False, model="up/m", stream=bool(fields.get("stream")),
+        request_id="req_1", now=1.0, mint=lambda: "0" * 24, recall=lambda _: None, remember=lambda *_: None,
+    )  # fmt: skip
+
+
+def provider(*dialects: Any) -> Provider:
+    return Provider(name="up", base_url="http://up.test", dialects=dialects, auth="none")
+
+
+@pytest.mark.parametrize(
+    ("offered", "path"),
+    [
+        (("anthropic",), "/v1/messages/count_tokens"),
+        (("gemini",), "/v1beta/models/m:countTokens"),
+        (("openai-chat",), None),
+    ],
+)
+def test_whoever_can_count_is_asked_to(offered, path):
+    plan = make_count_plan(asked("messages"), provider(*offered), "m")
+    assert (plan.path if plan else None) == path
+
+
+def test_openai_counts_on_responses():
+    plan = make_count_plan(asked("messages"), BUILTIN["openai"], "gpt-6")
+    assert plan is not None
+    assert plan.path == "/v1/responses/input_tokens"
+    assert "stream" not in json.loads(plan.body)
+    assert "store" not in json.loads(plan.body)
+
+
+@pytest.mark.parametrize(
+    ("offered", "document", "counted"),
+    [
+        (("anthropic",), {"input_tokens": 17}, b'{"input_tokens":17}'),
+        (("gemini",), {"totalTokens": 17}, b'{"input_tokens":17}'),
+        (("anthropic",), {"input_tokens": "many"}, b""),
+        (("anthropic",), [], b""),
+        (("anthropic",), {"error": {"message": "no"}}, b""),
+    ],
+)
+def test_a_count_is_told_in_the_clients_words(offered, document, counted):
+    plan = make_count_plan(asked("messages"), provider(*offered), "m")
+    assert plan is not None
+    answer = plan.answer(DOCUMENT)
+    answer.feed(json.dumps(document).encode())
+    assert answer.finish() == counted
+    assert (answer.error is None) is bool(counted)
