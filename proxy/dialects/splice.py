@@ -277,7 +277,7 @@ def _count_plain(whole: bytes) -> int:
     Plain is: one line a frame, each with one choice, a delta, an open finish_reason, and nothing that is to be looked into.
     Quotes inside a text are escaped, so the bytes searched for can only be JSON's own. What is spaced otherwise is not plain.
     """
-    if not whole.startswith(b"data: {"):
+    if not whole.startswith(b"data: {") or not whole.endswith(b"\n\n"):
         return 0
     count = whole.count(b"\n\ndata: {") + 1
     if (
@@ -315,6 +315,7 @@ class NamedSplice(Splice):
         count = whole.count(self.PLAIN)
         if (
             count
+            and whole.endswith(b"\n\n")
             and whole.count(b"\n") == 3 * count
             and whole.count(b"\n\n") == count
             and b"\r" not in whole

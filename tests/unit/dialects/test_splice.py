@@ -414,6 +414,21 @@ def test_an_error_event_is_put_into_our_words():
     assert splice.error.kind is Kind.OVERLOADED
 
 
+@pytest.mark.parametrize("length", range(1, 26))
+def test_a_read_that_ends_in_the_middle_of_a_frames_first_line_is_held(length):
+    splice = messages()
+    splice.feed(BEGIN + OPEN + HI)
+    stream = HI + HI + HI
+    at = len(HI) + length
+    assert splice.feed(stream[:at]) + splice.feed(stream[at:]) == stream
+    spliced = chat()
+    token = chunk(choice({"content": "Hi"}))
+    spliced.feed(token)
+    stream = token + token
+    at = len(token) + length
+    assert spliced.feed(stream[:at]) + spliced.feed(stream[at:]) == stream
+
+
 # Responses.
 
 
