@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 
 from proxy.config import loads
 from proxy.config.model import Target
-from proxy.routing.pool import Pool, in_turn
+from proxy.errors import GatewayError, Kind
+from proxy.routing import pool as pool_module
+from proxy.routing.cooldown import Cause, Evidence, State
+from proxy.routing.pool import AccountState, Lease, Outlook, Pool, Seat, Standing, Why, in_turn
+from proxy.routing.ratelimits import Reading, Remaining
 
 PROVIDER = '[providers.p]\ndialects = ["openai-chat"]\nbase_url = "http://p.test"\nauth = "none"\n'
+WALL = 1_792_000_000.0
 
 
 def pool(*accounts: str) -> Pool:
@@ -21,17 +26,51 @@ def pool(*accounts: str) -> Pool:
     return Pool(loads(PROVIDER + tables, Path("c.toml"), {"HOME": "/root"}))
 
 
+def pair() -> Pool:
+    return pool('name = "a"', 'name = "b"')
+
+
 def target(model: str = "m", provider: str = "p", order: int = 1, weight: int = 1) -> Target:
     return Target(provider=provider, model=model, order=order, weight=weight)
 
 
-def pick(of: Pool, *tried: str, model: str = "m") -> str | None:
-    seat = of.pick(target(model), tried)
-    return seat.account.name if seat else None
+def taken(of: Pool, *tried: str, model: str = "m", now: float = 0.0, tokens: int = 0) -> Lease:
+    lease = of.pick(target(model), tried, now, tokens=tokens)
+    assert lease is not None
+    return lease
+
+
+def pick(of: Pool, *tried: str, model: str = "m", now: float = 0.0, tokens: int = 0) -> str | None:
+    """Return who would take a call, which is given back at once without a word."""
+    lease = of.pick(target(model), tried, now, tokens=tokens)
+    if lease is None:
+        return None
+    lease.release(now, 0)
+    return lease.seat.name
+
+
+def seat(of: Pool, name: str) -> Seat:
+    found = of.seat(name)
+    assert found is not None
+    return found
+
+
+def fail(
+    of: Pool, name: str, kind: Kind, now: float = 0.0, wait: int | None = None, model: str = "m"
+) -> None:
+    """Let a call to the account ``name`` fail."""
+    others = [one.name for one in of.accounts(now) if one.name != name]
+    lease = taken(of, *others, model=model, now=now)
+    assert lease.seat.name == name
+    lease.fail(GatewayError(kind, retry_after=wait), now, WALL)
+    lease.release(now)
+
+
+# Selection.
 
 
 def test_accounts_that_were_tried_are_passed_over():
-    two = pool('name = "a"', 'name = "b"')
+    two = pair()
     assert len(two) == 2
     assert {pick(two), pick(two, "a")} == {"a", "b"}
     assert pick(two, "a", "b") is None
@@ -43,24 +82,42 @@ def test_a_lower_priority_number_comes_first():
     assert pick(ranked, "b") == "a"
 
 
-def test_calls_spread_by_weight():
+def test_the_next_priority_is_used_when_the_one_before_has_nobody():
+    ranked = pool('name = "a"\nconcurrency = 1', 'name = "b"\npriority = 1')
+    held = taken(ranked)
+    assert pick(ranked) == "b"
+    held.release(0.0)
+    assert pick(ranked) == "a"
+
+
+def test_calls_that_run_spread_by_weight():
     uneven = pool('name = "a"\nweight = 3', 'name = "b"')
-    taken: Counter[str] = Counter()
-    for _ in range(8):
-        seat = uneven.pick(target(), ())
-        assert seat is not None
-        seat.in_flight += 1
-        taken[seat.account.name] += 1
-    assert taken == {"a": 6, "b": 2}
+    assert Counter(taken(uneven).seat.name for _ in range(8)) == {"a": 6, "b": 2}
+
+
+def test_calls_one_after_another_spread_by_weight_too():
+    uneven = pool('name = "a"\nweight = 3', 'name = "b"')
+    assert Counter(pick(uneven) for _ in range(8)) == {"a": 6, "b": 2}
+
+
+def test_whoever_was_away_does_not_get_the_turns_that_it_missed():
+    two = pair()
+    seat(two, "a").enabled = False
+    for _ in range(100):
+        pick(two)
+    seat(two, "a").enabled = True
+    assert Counter(pick(two) for _ in range(10))["a"] <= 6
 
 
 def test_a_full_account_is_passed_over():
     narrow = pool('name = "a"\nconcurrency = 1')
-    seat = narrow.pick(target(), ())
-    assert seat is not None
-    seat.in_flight += 1
+    held = taken(narrow)
+    assert seat(narrow, "a").in_flight == 1
+    assert repr(held.seat) == "<Seat a 1 in flight, 0 cooling>"
     assert pick(narrow) is None
-    seat.in_flight -= 1
+    held.release(0.0)
+    held.release(0.0)
+    assert seat(narrow, "a").in_flight == 0
     assert pick(narrow) == "a"
 
 
@@ -72,7 +129,448 @@ def test_an_account_serves_what_it_lists():
 
 
 def test_a_provider_without_accounts_has_nobody():
-    assert pool('name = "a"').pick(target(provider="q"), ()) is None
+    assert pool('name = "a"').pick(target(provider="q"), (), 0.0) is None
+
+
+def test_endless_names_of_models_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(pool_module, "_MAX_TARGETS", 2)
+    one = pool('name = "a"')
+    assert [pick(one, model=f"m{number}") for number in range(4)] == ["a"] * 4
+    assert len(one._serving) == 2
+
+
+def test_a_conversation_stays_with_its_account():
+    many = pool(*(f'name = "{name}"' for name in "abcd"))
+    session = b"s" * 16
+    first = many.pick(target(), (), 0.0, session=session)
+    assert first is not None
+    homes = set()
+    for now in range(10):
+        lease = many.pick(target(), (), float(now), session=session)
+        assert lease is not None
+        homes.add(lease.seat.name)
+    assert homes == {first.seat.name}
+    moved = many.pick(target(), homes, 10.0, session=session)
+    assert moved is not None
+    assert moved.seat.name not in homes
+
+
+def test_priority_goes_before_affinity():
+    ranked = pool('name = "a"\nconcurrency = 1', 'name = "b"\npriority = 1')
+    session = b"s" * 16
+    held = ranked.pick(target(), (), 0.0)
+    moved = ranked.pick(target(), (), 0.0, session=session)
+    assert held is not None
+    assert moved is not None
+    assert moved.seat.name == "b"
+    held.release(0.0)
+    back = ranked.pick(target(), (), 0.0, session=session)
+    assert back is not None
+    assert back.seat.name == "a"
+
+
+def test_where_there_is_no_choice_nothing_is_remembered():
+    one = pool('name = "a"')
+    assert one.pick(target(), (), 0.0, session=b"s") is not None
+    assert len(one.affinity) == 0
+
+
+# Limits.
+
+
+def test_an_account_takes_as_many_requests_a_minute_as_it_may():
+    slow = pool('name = "a"\nrpm = 2')
+    assert [pick(slow), pick(slow), pick(slow)] == ["a", "a", None]
+    assert slow.earliest(target(), 0.0) == 30.0
+    assert pick(slow, now=30.0) == "a"
+
+
+def test_tokens_are_reserved_by_estimate_and_settled_by_usage():
+    small = pool('name = "a"\ntpm = 100')
+    lease = taken(small, tokens=80)
+    assert pick(small, tokens=30) is None
+    lease.release(0.0, 10)
+    assert pick(small, tokens=90) == "a"
+    taken(small, tokens=80).release(0.0)
+    assert pick(small, tokens=30) is None
+
+
+def test_what_a_provider_says_is_empty_is_not_asked_for():
+    two = pair()
+    lease = taken(two)
+    spent = {b"x-ratelimit-remaining-requests": b"0", b"x-ratelimit-reset-requests": b"7s"}
+    lease.learn(spent, 0.0, WALL)
+    lease.learn({}, 0.0, WALL)
+    lease.learn({b"x-ratelimit-remaining-requests": b"5"}, 1.0, WALL)
+    lease.release(0.0)
+    other = "b" if lease.seat.name == "a" else "a"
+    assert {pick(two, now=6.9) for _ in range(4)} == {other}
+    assert {pick(two, now=7.0) for _ in range(4)} == {"a", "b"}
+    assert {pick(two, model="n") for _ in range(4)} == {"a", "b"}
+    assert lease.seat.told == Reading(Remaining(5, None), None)
+
+
+def test_a_provider_whose_reset_is_far_away_is_asked_again_within_the_cap():
+    one = pool('name = "a"')
+    day = {b"x-ratelimit-remaining-tokens": b"0", b"x-ratelimit-reset-tokens": b"9h"}
+    taken(one).learn(day, 0.0, WALL)
+    assert one.earliest(target(), 0.0) == 300.0
+    taken(one, model="n").learn(
+        {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": b"1"}, 0.0, WALL
+    )
+    assert one.earliest(target("n"), 0.0) == 1.0
+    assert one.outlook([target()], 0.0).limited
+
+
+def test_empty_models_are_forgotten_when_they_are_whole_again_or_too_many(monkeypatch):
+    monkeypatch.setattr(pool_module, "_MAX_MODELS", 2)
+    one = pool('name = "a"')
+    for number in range(4):
+        empty = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": b"10"}
+        taken(one, model=f"m{number}").learn(empty, 0.0, WALL)
+    assert list(seat(one, "a").empty_until) == ["m2", "m3"]
+    taken(one, model="m4").learn(empty, 20.0, WALL)
+    assert list(seat(one, "a").empty_until) == ["m4"]
+    taken(one, model="m5", now=20.0).learn(empty, 20.0, WALL)
+    taken(one, model="m6", now=20.0).seat.learn("m4", Reading(Remaining(0, 1.0), None), 21.0, 300.0)
+    assert seat(one, "a").empty_until["m4"] == 30.0
+    full = Reading(Remaining(1, None), None)
+    seat(one, "a").learn("m4", full, 29.0, 300.0)
+    assert "m4" in seat(one, "a").empty_until
+    seat(one, "a").learn("m4", full, 30.0, 300.0)
+    assert "m4" not in seat(one, "a").empty_until
+
+
+# Cooldown.
+
+
+def test_an_account_that_is_rate_limited_rests_as_long_as_it_says():
+    two = pair()
+    fail(two, "a", Kind.RATE_LIMIT, wait=7)
+    assert {pick(two, now=6.0) for _ in range(4)} == {"b"}
+    assert {pick(two, now=6.0, model="n") for _ in range(4)} == {"a", "b"}
+
+
+def test_a_dead_key_benches_the_account_and_a_forbidden_model_only_that():
+    two = pair()
+    fail(two, "a", Kind.UPSTREAM_AUTH)
+    assert {pick(two, model="n") for _ in range(4)} == {"b"}
+    fail(two, "b", Kind.UPSTREAM_FORBIDDEN)
+    assert pick(two) is None
+    assert pick(two, model="n") == "b"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Kind.INVALID_REQUEST, Kind.CONTEXT, Kind.CONTENT_POLICY, Kind.NOT_FOUND, Kind.TOO_LARGE,
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_request_benches_nobody(kind):
+    two = pair()
+    for _ in range(20):
+        fail(two, "a", kind)
+    assert not seat(two, "a").cooldowns
+    assert {pick(two), pick(two)} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind.OVERLOADED, Kind.SERVER, Kind.UNREACHABLE, Kind.TIMEOUT_FIRST_CONTENT]
+)
+def test_the_last_available_account_is_not_benched_for_being_ill(kind):
+    two = pair()
+    fail(two, "a", kind)
+    fail(two, "b", kind)
+    assert pick(two) == "b"
+    assert pick(two, "b") is None
+
+
+def test_the_last_account_is_the_targets_not_the_pools():
+    split = pool('name = "a"\nmodels = ["x"]', 'name = "b"\nmodels = ["y"]')
+    fail(split, "a", Kind.OVERLOADED, model="x")
+    assert pick(split, model="x") == "a"
+
+
+def test_the_last_account_rests_when_it_says_so_itself():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.RATE_LIMIT, wait=7)
+    assert pick(one) is None
+    assert one.earliest(target(), 1.0) == 7.0
+
+
+def test_a_half_open_account_gets_one_first_try_and_its_success_closes():
+    two = pair()
+    fail(two, "a", Kind.RATE_LIMIT, wait=5)
+    canary = taken(two, now=5.0)
+    assert (canary.seat.name, canary.is_canary) == ("a", True)
+    assert {pick(two, now=5.0) for _ in range(9)} == {"b"}
+    canary.succeed()
+    canary.release(6.0)
+    assert {pick(two, now=6.0) for _ in range(9)} == {"a", "b"}
+    assert seat(two, "a").why(6.0) == ()
+
+
+def test_a_canary_that_fails_backs_off():
+    two = pair()
+    fail(two, "a", Kind.RATE_LIMIT, wait=5)
+    canary = taken(two, now=5.0)
+    bench = canary.fail(GatewayError(Kind.RATE_LIMIT, retry_after=5), 6.0, WALL)
+    canary.release(6.0)
+    assert bench is not None
+    assert (bench.failures, bench.until, bench.since) == (2, 16.0, 0.0)
+    assert {pick(two, now=15.9) for _ in range(4)} == {"b"}
+    assert pick(two, now=16.0) == "a"
+
+
+def test_a_canary_that_proves_nothing_is_followed_by_another_after_the_interval():
+    two = pair()
+    fail(two, "a", Kind.RATE_LIMIT, wait=5)
+    gone = taken(two, now=5.0)
+    gone.release(6.0)
+    assert {pick(two, now=34.9) for _ in range(4)} == {"b"}
+    asked_wrongly = taken(two, now=35.0)
+    assert asked_wrongly.is_canary
+    assert asked_wrongly.fail(GatewayError(Kind.INVALID_REQUEST), 35.0, WALL) is None
+    assert not asked_wrongly.is_canary
+    assert pick(two, now=64.9) == "b"
+    assert pick(two, now=65.0) == "a"
+
+
+def test_whoever_has_failed_once_is_no_canary_while_somebody_is_available():
+    two = pool('name = "a"', 'name = "b"', 'name = "c"')
+    fail(two, "a", Kind.RATE_LIMIT, wait=5)
+    assert not taken(two, "b", now=5.0).is_canary
+    assert taken(two, "b", "c", now=5.0).is_canary
+
+
+def test_an_account_behind_the_available_ones_is_not_probed():
+    ranked = pool('name = "a"\nconcurrency = 1', 'name = "b"\npriority = 1')
+    fail(ranked, "b", Kind.RATE_LIMIT, wait=5)
+    held = taken(ranked, now=6.0)
+    assert held.seat.name == "a"
+    assert taken(ranked, now=6.0).is_canary
+
+
+def test_only_one_half_open_account_is_probed_by_a_call():
+    three = pool('name = "a"', 'name = "b"', 'name = "c"')
+    fail(three, "a", Kind.RATE_LIMIT, wait=5)
+    fail(three, "b", Kind.RATE_LIMIT, wait=5)
+    assert [taken(three, now=5.0).seat.name for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_a_canary_of_account_and_model_closes_both():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.RATE_LIMIT, wait=5)
+    running = seat(one, "a")
+    cooldown = running.cooldown(None, one.times)
+    cooldown.fail(Cause.AUTH, Evidence(Kind.UPSTREAM_AUTH, 401, "", None, ""), 0.0, canary=False)
+    assert pick(one, now=5.0) is None
+    canary = taken(one, now=30.0)
+    canary.succeed()
+    assert running.cooldowns == {}
+    canary.release(30.0)
+
+
+def test_a_canary_that_fails_on_its_model_says_nothing_about_the_account():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.UPSTREAM_AUTH)
+    canary = taken(one, now=30.0)
+    canary.fail(GatewayError(Kind.RATE_LIMIT, retry_after=1), 30.0, WALL)
+    canary.release(30.0)
+    account, model = one.why("a", 30.0)
+    assert (account.model, account.state, account.failures) == (None, State.HALF_OPEN, 1)
+    assert (model.model, model.state, model.failures) == ("m", State.OPEN, 1)
+
+
+def test_a_call_that_began_before_the_bench_does_not_close_it():
+    one = pool('name = "a"')
+    early = taken(one)
+    fail(one, "a", Kind.RATE_LIMIT, wait=5)
+    early.succeed()
+    early.release(1.0)
+    assert pick(one, now=1.0) is None
+
+
+def test_an_operator_clears_while_a_canary_is_out():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.RATE_LIMIT, wait=5)
+    canary = taken(one, now=5.0)
+    seat(one, "a").clear()
+    assert pick(one, now=5.0) == "a"
+    fail(one, "a", Kind.RATE_LIMIT, wait=9, now=6.0)
+    canary.succeed()
+    assert pick(one, now=7.0) is None
+    canary.release(7.0)
+
+
+def test_a_canary_that_was_cleared_and_fails_is_a_first_failure():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.RATE_LIMIT, wait=5)
+    canary = taken(one, now=5.0)
+    seat(one, "a").clear()
+    bench = canary.fail(GatewayError(Kind.RATE_LIMIT, retry_after=5), 6.0, WALL)
+    assert bench is not None
+    assert (bench.failures, bench.since) == (1, 6.0)
+
+
+def test_troubles_of_endless_models_do_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(pool_module, "_MAX_MODELS", 3)
+    one = pool('name = "a"')
+    for number in range(5):
+        fail(one, "a", Kind.RATE_LIMIT, wait=10 - number, model=f"m{number}")
+    fail(one, "a", Kind.UPSTREAM_AUTH, model="x")
+    fail(one, "a", Kind.RATE_LIMIT, wait=60, model="y", now=30.0)
+    assert [why.model for why in one.why("a", 30.0)] == [None, "m0", "y"]
+
+
+# Retries.
+
+
+def test_a_retry_is_over_when_content_has_come():
+    many = pool(*(f'name = "{name}"' for name in "abcd"))
+    leases = [taken(many, "a") for _ in range(3)]
+    assert pick(many, "a") is None
+    assert pick(many) is not None
+    leases[0].succeed()
+    assert pick(many, "a") is not None
+    for lease in leases:
+        lease.release(0.0)
+    assert (many.retries.running, many.retries.retrying) == (0, 0)
+
+
+# When somebody is back.
+
+
+def test_somebody_who_is_there_is_there_now():
+    assert pair().earliest(target(), 3.0) == 3.0
+
+
+def test_the_first_one_back_is_told():
+    two = pair()
+    fail(two, "a", Kind.RATE_LIMIT, wait=9)
+    fail(two, "b", Kind.RATE_LIMIT, wait=4)
+    assert two.earliest(target(), 1.0) == 4.0
+    assert two.outlook([target(), target("n")], 1.0).at == 1.0
+
+
+def test_nobody_knows_when_a_running_call_ends():
+    narrow = pool('name = "a"\nconcurrency = 1')
+    held = taken(narrow)
+    assert narrow.earliest(target(), 3.0) == 4.0
+    assert narrow.outlook([target()], 3.0).limited
+    held.fail(GatewayError(Kind.RATE_LIMIT, retry_after=9), 3.0, WALL)
+    assert narrow.earliest(target(), 3.0) == 12.0
+    held.release(3.0)
+
+
+def test_a_canary_that_is_out_may_return_any_moment():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.RATE_LIMIT, wait=5)
+    taken(one, now=5.0)
+    assert one.earliest(target(), 6.0) == 35.0
+    assert one.earliest(target(), 50.0) == 51.0
+
+
+def test_an_account_that_is_spent_or_disabled_is_back_when_somebody_says_so():
+    one = pool('name = "a"')
+    seat(one, "a").spent = True
+    assert pick(one) is None
+    assert one.earliest(target(), 0.0) is None
+    seat(one, "a").spent = False
+    seat(one, "a").enabled = False
+    assert one.outlook([target()], 0.0) == Outlook(None, limited=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Kind.RATE_LIMIT, Kind.ALL_LIMITED),
+        (Kind.UPSTREAM_QUOTA, Kind.NOBODY),
+        (Kind.UPSTREAM_AUTH, Kind.NOBODY),
+    ],
+)
+def test_a_client_is_told_429_if_somebody_is_only_limited_and_503_if_nobody_is_well(kind, told):
+    one = pool('name = "a"')
+    fail(one, "a", kind, wait=20)
+    error = one.outlook([target()], 0.5).error(0.5)
+    assert (error.kind, error.retry_after) == (told, 20)
+
+
+def test_one_that_is_limited_is_enough_for_a_429():
+    two = pair()
+    fail(two, "a", Kind.UPSTREAM_AUTH)
+    fail(two, "b", Kind.RATE_LIMIT, wait=2)
+    assert two.outlook([target()], 0.0) == Outlook(2.0, limited=True)
+
+
+def test_a_client_is_never_told_to_come_back_at_once():
+    assert Outlook(5.0, limited=False).error(5.0).retry_after == 1
+    assert Outlook(None, limited=False).error(5.0).retry_after == 60
+
+
+# Why.
+
+
+@pytest.mark.parametrize(
+    ("told", "until", "hint"),
+    [
+        ("0", 5.0, None),
+        ("-1", 5.0, None),
+        ("1e9", 300.0, 1e9),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 5.0, None),
+        ("a while", 5.0, None),
+        ("2.5", 2.5, 2.5),
+    ],
+)
+def test_what_a_provider_says_is_shown_as_it_said_it(told, until, hint):
+    one = pool('name = "a"')
+    lease = taken(one)
+    error = GatewayError(Kind.RATE_LIMIT, evidence="429 slow down")
+    lease.fail(error, 0.0, WALL, 429, {b"retry-after": told.encode()})
+    lease.release(0.0)
+    found = Evidence(Kind.RATE_LIMIT, 429, f"retry-after: {told}", hint, "429 slow down")
+    expected = Why("m", State.OPEN, Cause.BURST, 0.0, until, 1, found)
+    assert one.why("a", 0.0) == (expected,)
+    assert one.why("nobody", 0.0) == ()
+
+
+def state(of: Pool, now: float = 0.0) -> AccountState:
+    return of.accounts(now)[0]
+
+
+def test_an_operator_sees_how_an_account_is():
+    one = pool('name = "a"\nrpm = 60\ntpm = 600\nconcurrency = 2')
+    lease = taken(one, tokens=100)
+    assert state(one) == AccountState(
+        "a", "p", Standing.AVAILABLE, None, None, (), 1, 59, 500, None
+    )
+    taken(one)
+    assert (state(one).standing, state(one).until) == (Standing.FULL, 1.0)
+    lease.release(0.0)
+    for _ in range(58):
+        pick(one)
+    assert (state(one).standing, state(one).cause) == (Standing.LIMITED, Cause.BURST)
+    assert state(one).until == 1.0
+    seat(one, "a").spent = True
+    assert (state(one).standing, state(one).cause) == (Standing.SPENT, Cause.BUDGET)
+    seat(one, "a").enabled = False
+    assert (state(one).standing, state(one).until) == (Standing.DISABLED, None)
+
+
+def test_an_operator_sees_what_an_account_is_benched_for():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.UPSTREAM_AUTH)
+    fail_state = state(one, 1.0)
+    assert (fail_state.standing, fail_state.cause) == (Standing.COOLING, Cause.AUTH)
+    assert (fail_state.until, fail_state.why[0].since) == (30.0, 0.0)
+    assert state(one, 30.0).standing is Standing.HALF_OPEN
+
+
+def test_one_models_trouble_is_not_the_accounts():
+    one = pool('name = "a"')
+    fail(one, "a", Kind.RATE_LIMIT)
+    assert state(one).standing is Standing.AVAILABLE
+    assert state(one).why[0].model == "m"
 
 
 # Targets.
@@ -95,3 +593,7 @@ def test_every_target_has_its_turn_and_a_lower_order_comes_first(shapes, draw):
 @pytest.mark.parametrize(("draw", "first"), [(0.0, "a"), (0.74, "a"), (0.76, "b"), (0.999, "b")])
 def test_equal_orders_share_by_weight(draw, first):
     assert in_turn([target("a", weight=3), target("b", weight=1)], draw)[0].model == first
+
+
+def test_a_draw_that_rounds_up_takes_the_last():
+    assert in_turn([target("a"), target("b")], 1.0)[0].model == "b"

@@ -1,0 +1,330 @@
+"""How much a key or an account may still send: requests and tokens a minute, calls at a time.
+
+A refused request burns nothing: every limit is looked at before any is taken from. Tokens are reserved by an estimate when a
+call begins and settled by its real usage when it ends; a call that used more than it had reserved leaves a debt, which is
+paid before the next one goes. So a limit is overstepped by what runs already, and by nothing that comes after.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proxy.config.model import Key, Model
+from proxy.errors import GatewayError, Kind
+
+MINUTE = 60.0
+UNKNOWN_WAIT = 1.0
+"""Seconds to tell whoever waits for a running call to end: nobody knows when it will."""
+_ROUNDING = 1e-3
+"""What the arithmetic of seconds may lose of a token: who waits as long as he was told must then get through."""
+_RETRY_SHARE = 0.2
+_RETRY_FLOOR = 3
+
+
+class TokenBucket:
+    """Tokens that come back evenly over a minute, up to ``capacity``. Times are seconds of any clock that only goes forward."""
+
+    __slots__ = ("_at", "_rate", "capacity", "level")
+
+    def __init__(self, capacity: int, now: float) -> None:
+        self.capacity = capacity
+        self._rate = capacity / MINUTE
+        self.level = float(capacity)
+        """What was left when it was last asked; below 0 it is a debt."""
+        self._at = now
+
+    def wait(self, amount: int, now: float) -> float:
+        """Return the seconds until ``amount`` can be taken; 0.0 if it can be now.
+
+        More than a whole bucket waits for a full one: such a call would never get through otherwise.
+        """
+        if not amount:
+            return 0.0
+        lacking = min(amount, self.capacity) - self._refilled(now)
+        return lacking / self._rate if lacking > _ROUNDING else 0.0
+
+    def take(self, amount: int, now: float) -> int:
+        """Take ``amount``, for which ``wait`` was 0; return what was taken, at most a whole bucket."""
+        taken = min(amount, self.capacity)
+        if taken:
+            self.level = max(self._refilled(now) - taken, 0.0)
+        return taken
+
+    def settle(self, taken: int, used: int, now: float) -> None:
+        """Replace what was ``taken`` by what was ``used``."""
+        self.level = min(self._refilled(now) + taken - used, float(self.capacity))
+
+    def remaining(self, now: float) -> int:
+        """Return the whole tokens that are left; never below 0."""
+        return max(int(self._refilled(now) + _ROUNDING), 0)
+
+    def reset(self, now: float) -> float:
+        """Return the seconds until the bucket is full, if nothing more is taken."""
+        return (self.capacity - self._refilled(now)) / self._rate
+
+    def resized(self, capacity: int, now: float) -> TokenBucket:
+        """Return a bucket of another size from which as much is missing as from this one; only a debt outgrows it."""
+        level = self._refilled(now)
+        bucket = TokenBucket(capacity, now)
+        bucket.level = max(level + capacity - self.capacity, min(level, 0.0))
+        return bucket
+
+    def _refilled(self, now: float) -> float:
+        if now > self._at:
+            self.level = min(self.level + (now - self._at) * self._rate, float(self.capacity))
+            self._at = now
+        return self.level
+
+    def __repr__(self) -> str:
+        return f"<TokenBucket {self.level:.1f} of {self.capacity}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is allowed; None: without limit."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+
+class Limit(StrEnum):
+    """Which limit was hit."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    CONCURRENCY = "concurrency"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A limit that lets nobody through for ``retry_after`` seconds. ``of`` is how much it allows."""
+
+    limit: Limit
+    of: int
+    retry_after: float
+    model: str | None = None
+    """The model that it is about; None: the whole key."""
+
+    def error(self) -> GatewayError:
+        """Return the 429 that a client is told."""
+        wait = max(math.ceil(self.retry_after), 1)
+        on = f" on {self.model}" if self.model is not None else ""
+        if self.limit is Limit.CONCURRENCY:
+            message = (
+                f"This key may run {self.of} requests at a time{on}; try again when one has ended."
+            )
+            return GatewayError(Kind.KEY_CONCURRENCY, message, retry_after=wait)
+        message = f"This key may send {self.of} {self.limit} a minute{on}; try again in {wait} s."
+        return GatewayError(Kind.KEY_RATE, message, retry_after=wait)
+
+
+class Limiter:
+    """The limits of one key, of one key on one model, or of one account. ``running`` is counted also without a limit."""
+
+    __slots__ = ("concurrency", "model", "quota", "requests", "running", "tokens")
+
+    def __init__(self, quota: Quota, now: float, model: str | None = None) -> None:
+        self.quota = quota
+        self.model = model
+        self.concurrency = quota.concurrency
+        self.requests = None if quota.rpm is None else TokenBucket(quota.rpm, now)
+        self.tokens = None if quota.tpm is None else TokenBucket(quota.tpm, now)
+        self.running = 0
+
+    @property
+    def is_full(self) -> bool:
+        """As many calls run as may."""
+        return self.concurrency is not None and self.running >= self.concurrency
+
+    def lets_in(self, tokens: int, now: float) -> bool:
+        """Tell whether a call of so many tokens may go: what ``refusal`` says, for whoever does not ask why.
+
+        A bucket is only refilled if it must be: what was in it the last time is in it still.
+        """
+        if self.concurrency is not None and self.running >= self.concurrency:
+            return False
+        requests = self.requests
+        if requests is not None and requests.level < 1 and requests.wait(1, now):
+            return False
+        bucket = self.tokens
+        return bucket is None or bucket.level >= tokens or not bucket.wait(tokens, now)
+
+    def wait(self, tokens: int, now: float) -> float:
+        """Return the seconds until both buckets let a call of so many tokens through; slots are not looked at."""
+        wait = 0.0 if self.requests is None else self.requests.wait(1, now)
+        return wait if self.tokens is None else max(wait, self.tokens.wait(tokens, now))
+
+    def refusal(self, tokens: int, now: float) -> Refusal | None:
+        """Return what keeps a call of so many tokens out for longest; None if it may go."""
+        found: Refusal | None = None
+        if self.concurrency is not None and self.running >= self.concurrency:
+            found = Refusal(Limit.CONCURRENCY, self.concurrency, UNKNOWN_WAIT, self.model)
+        for limit, bucket, amount in (
+            (Limit.REQUESTS, self.requests, 1),
+            (Limit.TOKENS, self.tokens, tokens),
+        ):
+            if bucket is None:
+                continue
+            wait = bucket.wait(amount, now)
+            if wait and (found is None or wait > found.retry_after):
+                found = Refusal(limit, bucket.capacity, wait, self.model)
+        return found
+
+    def take(self, tokens: int, now: float) -> int:
+        """Let a call in that nothing refuses; return the tokens that are reserved for it."""
+        self.running += 1
+        if self.requests is not None:
+            self.requests.take(1, now)
+        return 0 if self.tokens is None else self.tokens.take(tokens, now)
+
+    def release(self, reserved: int, used: int | None, now: float) -> None:
+        """Free the slot of a call. ``used`` replaces what was reserved; None: nobody knows, and the estimate stands."""
+        self.running -= 1
+        if self.tokens is not None and used is not None:
+            self.tokens.settle(reserved, used, now)
+
+    def adjust(self, quota: Quota, now: float) -> None:
+        """Go by another quota from now on; what was used and what runs is not forgotten."""
+        self.requests = _adjusted(self.requests, quota.rpm, now)
+        self.tokens = _adjusted(self.tokens, quota.tpm, now)
+        self.concurrency = quota.concurrency
+        self.quota = quota
+
+    def is_fresh(self, now: float) -> bool:
+        """Nothing runs and nothing is missing: a new one would be the same."""
+        return not self.running and all(
+            bucket is None or bucket.reset(now) <= 0 for bucket in (self.requests, self.tokens)
+        )
+
+
+class Grant:
+    """A call that was let in: its slots, and what is reserved for it. ``release`` belongs into a ``finally``."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, held: tuple[tuple[Limiter, int], ...]) -> None:
+        self._held = held
+
+    def release(self, used: int | None, now: float) -> None:
+        """Free the slots and settle the tokens by what was ``used``; the second time does nothing.
+
+        0: the call came to nothing. None: what it used is not known, and the estimate stands.
+        """
+        held, self._held = self._held, ()
+        for limiter, reserved in held:
+            limiter.release(reserved, used, now)
+
+
+def admit(limiters: Sequence[Limiter], tokens: int, now: float) -> Grant | Refusal:
+    """Let a call of about ``tokens`` in by all ``limiters``, or by none: then return the one that keeps it out for longest."""
+    refusals = [one for one in (limiter.refusal(tokens, now) for limiter in limiters) if one]
+    if refusals:
+        return max(refusals, key=lambda refusal: refusal.retry_after)
+    return Grant(tuple([(limiter, limiter.take(tokens, now)) for limiter in limiters]))
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a limit has left: ``reset`` seconds from now it is whole again."""
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the ``x-ratelimit-*`` headers tell; None where there is no limit."""
+
+    requests: Left | None
+    tokens: Left | None
+
+
+class KeyLimits:
+    """The limits of all keys, by key and by key and model. Unused keys cost nothing after a ``sweep``."""
+
+    def __init__(self, models: Iterable[Model], concurrency: int) -> None:
+        self._models = {
+            model.name: Quota(model.rpm, model.tpm)
+            for model in models
+            if model.rpm is not None or model.tpm is not None
+        }
+        self._concurrency = concurrency
+        self._limiters: dict[tuple[str, str | None], Limiter] = {}
+
+    def admit(self, key: Key, model: str, tokens: int, now: float) -> Grant | Refusal:
+        """Let a call of ``key`` to the public name ``model`` in, for about ``tokens``; or tell why not."""
+        return admit(self._of(key, model, now), tokens, now)
+
+    def standing(self, key: Key, model: str | None, now: float) -> Standing:
+        """Return what is left for ``key`` on ``model`` (None: on any); of two limits the one that has less left."""
+        limiters = self._of(key, model, now)
+        return Standing(
+            _least([one.requests for one in limiters], now),
+            _least([one.tokens for one in limiters], now),
+        )
+
+    def running(self, key: Key) -> int:
+        """Return how many calls of ``key`` run."""
+        limiter = self._limiters.get((key.hash, None))
+        return 0 if limiter is None else limiter.running
+
+    def sweep(self, now: float) -> None:
+        """Forget what a new limiter would know as well."""
+        self._limiters = {
+            name: one for name, one in self._limiters.items() if not one.is_fresh(now)
+        }
+
+    def __len__(self) -> int:
+        return len(self._limiters)
+
+    def _of(self, key: Key, model: str | None, now: float) -> list[Limiter]:
+        concurrency = self._concurrency if key.concurrency is None else key.concurrency
+        found = [self._limiter((key.hash, None), Quota(key.rpm, key.tpm, concurrency), now)]
+        if model is not None and (quota := self._models.get(model)) is not None:
+            found.append(self._limiter((key.hash, model), quota, now))
+        return found
+
+    def _limiter(self, name: tuple[str, str | None], quota: Quota, now: float) -> Limiter:
+        limiter = self._limiters.get(name)
+        if limiter is None:
+            limiter = self._limiters[name] = Limiter(quota, now, name[1])
+        elif limiter.quota != quota:
+            limiter.adjust(quota, now)
+        return limiter
+
+
+class RetryBudget:
+    """How many calls may be on a further try at once: a fifth of those that run, and three in any case.
+
+    When everything fails, trying everything again would double the load on what is sick.
+    """
+
+    __slots__ = ("retrying", "running")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.retrying = 0
+
+    @property
+    def is_spent(self) -> bool:
+        return self.retrying >= max(_RETRY_FLOOR, _RETRY_SHARE * self.running)
+
+
+def _adjusted(bucket: TokenBucket | None, capacity: int | None, now: float) -> TokenBucket | None:
+    if capacity is None:
+        return None
+    return TokenBucket(capacity, now) if bucket is None else bucket.resized(capacity, now)
+
+
+def _least(buckets: Iterable[TokenBucket | None], now: float) -> Left | None:
+    left = [
+        Left(bucket.capacity, bucket.remaining(now), bucket.reset(now))
+        for bucket in buckets
+        if bucket is not None
+    ]
+    return min(left, key=lambda one: one.remaining, default=None)
