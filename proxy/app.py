@@ -30,8 +30,10 @@ from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log, open_log
 from proxy.relay.call import Means
+from proxy.relay.queue import Queue
 from proxy.relay.record import Record
 from proxy.routing.catalog import Catalog
+from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server import routes
 from proxy.server.admin import Admin
@@ -186,6 +188,7 @@ class Running:
             turn += 1
             if turn % _KEEPALIVE_SWEEPS == 0:
                 self._connections.sweep(now)
+                self.gateway.key_limits.sweep(now)
 
 
 def _address_of(one: socket.socket) -> str | tuple[str, int]:
@@ -210,10 +213,12 @@ async def start(
     root.handlers = [bridge]
     root.setLevel(logging.WARNING)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
-    pool = Pool(config)
     loop = asyncio.get_running_loop()
+    pool = Pool(config, loop.time())
     means = Means(
         loop=loop,
+        clock=time.time,
+        queue=Queue(),
         pool=pool,
         connections=connections,
         streaming=config.streaming,
@@ -232,6 +237,8 @@ async def start(
         catalog=Catalog(config),
         keyring=Keyring(config.keys),
         pool=pool,
+        key_limits=KeyLimits(config.models, config.limits.concurrency),
+        counts_tokens=_counts_tokens(config),
         means=means,
         memory=Memory(),
         log=log,
@@ -243,6 +250,15 @@ async def start(
     running = Running(gateway, connections, log, sweep)
     await running.listen(config, environ)
     return running
+
+
+def _counts_tokens(config: Config) -> bool:
+    """Tell whether anybody has a limit by tokens."""
+    return (
+        any(account.tpm for account in config.accounts)
+        or any(model.tpm for model in config.models)
+        or any(key.tpm for key in config.keys)
+    )
 
 
 def _settle(log: Log, record: Record) -> None:

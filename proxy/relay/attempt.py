@@ -79,8 +79,8 @@ class Attempt:
     """A receiver of one answer. ``outcome`` is resolved once; ``committed`` says that the client has bytes of it."""
 
     __slots__ = (
-        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_status",
-        "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at",
+        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size",
+        "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at", "status",
     )  # fmt: skip
 
     def __init__(
@@ -97,7 +97,7 @@ class Attempt:
         self._plan = plan
         self._now: Callable[[], float] = loop.time
         self._refusal: list[bytes] | None = None
-        self._status = 0
+        self.status = 0
         self._held: list[bytes] = []
         self._held_size = 0
         self._size = 0
@@ -113,7 +113,7 @@ class Attempt:
     # What the connection tells.
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
-        self._status = status
+        self.status = status
         self.headers = headers
         self._host.first_byte(self._now())
         if not 200 <= status < 300:
@@ -304,11 +304,11 @@ class Attempt:
             self.outcome.set_result(outcome)
 
     def _refused(self, body: bytes) -> GatewayError:
-        error = refusal.classify(self._status, self.headers, body)
+        error = refusal.classify(self.status, self.headers, body)
         if self._plan.native:
             if error.kind in _TOLD_NATIVELY and body.lstrip()[:1] == b"{":
                 error.native_body = body
-            if self._status == 529 and self._plan.dialect == "anthropic":
+            if self.status == 529 and self._plan.dialect == "anthropic":
                 error.status = 529
         return error
 

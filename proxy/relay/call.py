@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
@@ -15,14 +15,19 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Provider
 from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
 from proxy.relay.delivery import Delivery
+from proxy.relay.queue import Queue
 from proxy.relay.record import Record
+from proxy.routing.affinity import session_of
 from proxy.routing.catalog import Route
-from proxy.routing.pool import Pool, in_turn
+from proxy.routing.pool import Lease, Pool, in_turn
 from proxy.routing.seat import Seat
 from proxy.upstream.connections import ConnectFailed, Connections, Origin, post
 from proxy.upstream.headers import account_lines, client_lines, head_bytes
 from proxy.upstream.http1 import Failure
 
+_CLIENT_LEFT = 499
+_LEAST_WAIT = 0.05
+"""Seconds: an account that is back at this very moment is looked at again, but not in a busy loop."""
 _TIMEOUTS = frozenset((Kind.TIMEOUT_CONNECT, Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
 _PATH_SAFE = "/?&=:%@,+~!$'()*;-._"
 _CONNECT_FAILURES: Mapping[Failure, Kind] = {Failure.connect_timeout: Kind.TIMEOUT_CONNECT}
@@ -36,7 +41,10 @@ class Means:
     """
 
     loop: asyncio.AbstractEventLoop
+    clock: Callable[[], float]
+    """The time of day."""
     pool: Pool
+    queue: Queue
     connections: Connections
     streaming: Streaming
     retry: Retry
@@ -64,6 +72,10 @@ class Call:
         draw: float,
         make_plan: Callable[[Provider, str], Plan | None],
         task: asyncio.Task[None],
+        *,
+        key: str,
+        tokens: int,
+        fallbacks: Sequence[Route] = (),
     ) -> None:
         self._means = means
         self._asked = asked
@@ -72,6 +84,10 @@ class Call:
         self._draw = draw
         self._make_plan = make_plan
         self._task = task
+        self._key = key
+        self._tokens = tokens
+        self._fallbacks = fallbacks
+        self._lease: Lease | None = None
         self._loop = means.loop
         self._started = self._loop.time()
         self._quiet_since = self._started
@@ -124,28 +140,90 @@ class Call:
     # Tries.
 
     async def _try_accounts(self) -> Delivered:
+        targets = in_turn(self._route.targets, self._draw)
+        for fallback in self._fallbacks:
+            targets += in_turn(fallback.targets, self._draw)
         tried: set[str] = set()
-        last: GatewayError | None = None
         timed_out = 0
-        for target in in_turn(self._route.targets, self._draw):
-            while len(tried) < self._means.retry.attempts:
-                lease = self._means.pool.pick(target, tried, self._loop.time())
-                if lease is None:
-                    break
-                tried.add(lease.seat.name)
-                try:
-                    outcome = await self._try(lease.seat, target)
-                finally:
-                    lease.release(self._loop.time())
-                if isinstance(outcome, Delivered):
-                    return outcome
-                last = outcome.error
-                timed_out += last.kind in _TIMEOUTS
-                if not last.row.another or timed_out > 1 or self._last_word is not None:
-                    raise self._last_word or last
-        raise last or GatewayError(Kind.NOBODY, retry_after=1)
+        refused: GatewayError | None = None
+        while len(tried) < self._means.retry.attempts:
+            picked = self._pick(targets, tried)
+            if picked is None and refused is None:
+                picked = await self._wait_for_somebody(targets)
+            if picked is None:
+                break
+            lease, target = picked
+            tried.add(lease.seat.name)
+            outcome = await self._try(lease, target)
+            if isinstance(outcome, Delivered):
+                return outcome
+            refused = outcome.error
+            timed_out += refused.kind in _TIMEOUTS
+            if not refused.row.another or timed_out > 1 or self._last_word is not None:
+                break
+        raise self._last_word or refused or GatewayError(Kind.NOBODY, retry_after=1)
 
-    async def _try(self, seat: Seat, target: Target) -> Delivered | Refused:
+    def _pick(self, targets: list[Target], tried: set[str]) -> tuple[Lease, Target] | None:
+        """Return a place at the first target that has one, or None."""
+        now = self._loop.time()
+        pool = self._means.pool
+        for target in targets:
+            session = self._session(target)
+            lease = pool.pick(target, tried, now, tokens=self._tokens, session=session)
+            if lease is not None:
+                return lease, target
+        return None
+
+    def _session(self, target: Target) -> bytes | None:
+        """Return what the conversation is known by, where there is more than one account that could know it."""
+        if len(self._means.pool.serving(target)) < 2:
+            return None
+        return session_of(self._key, self._headers, self._asked.document)
+
+    async def _wait_for_somebody(self, targets: list[Target]) -> tuple[Lease, Target] | None:
+        """Wait in the queue for a place; raise what the client is told if none comes in time."""
+        started = self._loop.time()
+        until = started + self._means.retry.queue_timeout
+        while True:
+            now = self._loop.time()
+            outlook = self._means.pool.outlook(targets, now, self._tokens)
+            if outlook.at is None or outlook.at > until or now >= until:
+                raise outlook.error(now)
+            await self._means.queue.wait(self._key, max(outlook.at - now, _LEAST_WAIT))
+            self.record.queue = self._loop.time() - started
+            picked = self._pick(targets, set())
+            if picked is not None:
+                return picked
+
+    async def _try(self, lease: Lease, target: Target) -> Delivered | Refused:
+        self._lease = lease
+        self._attempt = None
+        used: int | None = None
+        try:
+            outcome = await self._ask(lease.seat, target)
+            used = self._weigh(outcome)
+        except GatewayError:
+            used = 0
+            raise
+        finally:
+            lease.release(self._loop.time(), used)
+            self._means.queue.wake()
+        return outcome
+
+    def _weigh(self, outcome: Delivered | Refused) -> int | None:
+        """Tell the account's place how the try went; return the tokens that it used, None if nobody knows."""
+        if isinstance(outcome, Refused):
+            self._bench(outcome.error)
+            return 0
+        if outcome.document is not None:
+            self._succeeded()
+        record = self.record
+        answer = self._attempt.answer if self._attempt is not None else None
+        if record.usage is None and answer is not None:
+            record.usage = answer.usage()
+        return None if record.usage is None else record.usage.total
+
+    async def _ask(self, seat: Seat, target: Target) -> Delivered | Refused:
         plan = self._make_plan(seat.provider, target.model)
         if plan is None:
             raise CannotCount
@@ -161,6 +239,22 @@ class Call:
         while isinstance(outcome, Continues):
             outcome = await self._continue(seat, plan, outcome.token)
         return outcome
+
+    def _succeeded(self) -> None:
+        """Tell the account's place that content has come, and what the provider said about its limits."""
+        lease, attempt = self._lease, self._attempt
+        if lease is not None:
+            lease.succeed()
+            if attempt is not None:
+                lease.learn(attempt.headers, self._loop.time(), self._means.clock())
+
+    def _bench(self, error: GatewayError) -> None:
+        """Tell the account's place that it failed; whether that benches the account is for the place to know."""
+        lease, attempt = self._lease, self._attempt
+        if lease is not None:
+            status = attempt.status if attempt is not None else None
+            headers = attempt.headers if attempt is not None else None
+            lease.fail(error, self._loop.time(), self._means.clock(), status or None, headers)
 
     async def _continue(self, seat: Seat, plan: Plan, token: str) -> Outcome:
         before = self._attempt
@@ -231,6 +325,7 @@ class Call:
 
     def first_content(self, now: float) -> bytes:
         self.record.first_content = now
+        self._succeeded()
         return self._fields()
 
     def settle(self, answer: Answer) -> None:
@@ -240,9 +335,12 @@ class Call:
         self._settled = True
         record = self.record
         attempt = self._attempt
-        record.usage = answer.usage()
+        if record.usage is None:
+            record.usage = answer.usage()
         record.answer_id = answer.answer_id or None
         record.error = record.error or answer.error
+        if answer.error is not None and record.status != _CLIENT_LEFT:
+            self._bench(answer.error)
         record.status = record.status or 200
         record.ended = self._loop.time()
         if attempt is not None:

@@ -16,12 +16,15 @@ from proxy.dialects.reply import Sealed
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.providers import Provider
 from proxy.relay.call import Call, CannotCount
+from proxy.relay.record import Record
 from proxy.routing.catalog import Route
+from proxy.routing.limits import Refusal
 from proxy.server import listing
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
 from proxy.server.guard import Guard
+from proxy.server.limit_headers import limit_fields
 
 Planner = Callable[[Asked, Provider, str], Plan | None]
 
@@ -53,7 +56,7 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     key = gateway.identify(exchange)
     asked, route = await _asked(gateway, exchange, key, "messages", streams=False)
     try:
-        await _carry(gateway, exchange, asked, route, make_count_plan)
+        await _carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
         exchange.json(200, {"input_tokens": asked.estimate_input()})
@@ -131,7 +134,7 @@ async def _model_call(gateway: Gateway, exchange: Exchange, dialect: ClientDiale
     key = gateway.identify(exchange)
     asked, route = await _asked(gateway, exchange, key, dialect, streams=True)
     strict = gateway.config.translation.strict
-    await _carry(gateway, exchange, asked, route, partial(make_plan, strict=strict))
+    await _carry(gateway, exchange, key, asked, route, partial(make_plan, strict=strict))
 
 
 async def _asked(
@@ -166,9 +169,24 @@ async def _asked(
 
 
 async def _carry(
-    gateway: Gateway, exchange: Exchange, asked: Asked, route: Route, plan: Planner
+    gateway: Gateway,
+    exchange: Exchange,
+    key: Key,
+    asked: Asked,
+    route: Route,
+    plan: Planner,
+    *,
+    counting: bool = False,
 ) -> None:
-    """Run the call; whatever happens, its books are closed when this returns."""
+    """Run the call within the key's limits; whatever happens, its books are closed when this returns."""
+    now = gateway.now()
+    tokens = 0 if counting or not gateway.counts_tokens else _about(asked)
+    grant = gateway.key_limits.admit(key, route.name, tokens, now)
+    exchange.delivery.fields += limit_fields(
+        gateway.key_limits.standing(key, route.name, now), asked.dialect, gateway.clock()
+    )
+    if isinstance(grant, Refusal):
+        raise grant.error()
     call = Call(
         gateway.means,
         asked,
@@ -179,6 +197,9 @@ async def _carry(
         gateway.random.random(),
         partial(plan, asked),
         exchange.request.task,
+        key=key.hash,
+        tokens=tokens,
+        fallbacks=_fallbacks(gateway, key, route),
     )
     guard = exchange.request.protocol
     exchange.answering()
@@ -196,8 +217,35 @@ async def _carry(
     finally:
         gateway.leave(call)
         call.release()
+        grant.release(_used(exchange.record), gateway.now())
         if isinstance(guard, Guard):
             guard.flow = None
+
+
+def _used(record: Record) -> int | None:
+    """Return the tokens of a call that has ended: none if it came to nothing, None if nobody knows."""
+    if record.usage is not None:
+        return record.usage.total
+    return 0 if record.error is not None else None
+
+
+def _about(asked: Asked) -> int:
+    """Return about how many tokens the call will take, for limits by the minute."""
+    size = len(asked.body)
+    prompt = size // 4 if size < _ESTIMATED_BY_SIZE else asked.estimate_input()
+    wanted = [asked.document.get(name) for name in _OUTPUT_LIMITS]
+    return prompt + max([one for one in wanted if type(one) is int], default=0)
+
+
+def _fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
+    """Return the routes of the model's fallbacks that ``key`` may call."""
+    routes = [gateway.catalog.resolve(name) for name in route.fallbacks]
+    return [one for one in routes if one is not None and one.is_open_to(key.models)]
+
+
+_ESTIMATED_BY_SIZE = 64 * 1024
+"""Bytes up to which a quarter of the body's size is a good enough guess; a larger one may hold an image."""
+_OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def _model_name(document: dict[str, Any]) -> str:

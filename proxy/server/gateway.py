@@ -17,6 +17,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.log import Log
 from proxy.relay.call import Call, Means
 from proxy.routing.catalog import Catalog, Route
+from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server.auth import identify
 from proxy.server.exchange import Exchange, address_of, cors_fields
@@ -34,6 +35,9 @@ class Gateway:
     catalog: Catalog
     keyring: Keyring
     pool: Pool
+    key_limits: KeyLimits
+    counts_tokens: bool
+    """Somebody has a limit by tokens, so calls are estimated before they run."""
     means: Means
     memory: Memory
     log: Log
