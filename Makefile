@@ -9,7 +9,7 @@ PIP    := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT -u PIP_TARGET -u PIP_PREFIX -u
           PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 SOURCES := proxy tests $(wildcard bench)
 
-.PHONY: help setup setup-run run test check fmt lint unit bench corpus chaos install uninstall
+.PHONY: help setup setup-run run test check fmt lint unit bench corpus coverage install uninstall
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -68,8 +68,9 @@ bench: setup ## the benchmark table
 corpus: setup ## the table of replayed recordings
 	@SPLICE_CORPUS_CUTS=$${SPLICE_CORPUS_CUTS:-5} $(BIN)/pytest -q tests/corpus
 
-chaos: setup ## the long fault tests
-	@$(BIN)/pytest --timeout=0 -m chaos tests/chaos
+coverage: setup ## branch coverage of the unit tests
+	@$(BIN)/coverage run -m pytest -q tests/unit tests/golden
+	@$(BIN)/coverage report
 
 # A release is a venv of its own; the configuration of an earlier installation is kept.
 install: ## install below PREFIX (/opt/splice) and /etc/splice; DESTDIR is respected
@@ -79,6 +80,9 @@ install: ## install below PREFIX (/opt/splice) and /etc/splice; DESTDIR is respe
 	@$(PYTHON) -m venv "$(DESTDIR)$(PREFIX)"
 	@$(PIP) "$(DESTDIR)$(PREFIX)/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
 	@$(PIP) "$(DESTDIR)$(PREFIX)/bin/python" -m pip install --quiet --no-index --no-build-isolation --no-deps --force-reinstall .
+# What is staged says where it will be, not where it was made.
+	@[ -z "$(DESTDIR)" ] || grep -rlIF -- "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/pyvenv.cfg" \
+		| xargs -r sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
 	@install -d -m 0755 "$(DESTDIR)/etc/splice"
 	@[ -e "$(DESTDIR)/etc/splice/config.toml" ] \
 		|| install -m 0640 config.example.toml "$(DESTDIR)/etc/splice/config.toml"

@@ -3,19 +3,19 @@
 A client's call enters through ``server``, which knows its key, limits and dialect; ``relay`` picks
 an account, sends the call through ``upstream`` and streams the answer back. Where both sides speak
 the same dialect the bytes are spliced through untouched; elsewhere ``dialects`` translates them as
-they pass. ``billing`` accounts for every token, ``routing`` decides who is asked, and both are pure.
+they pass. ``routing`` decides who is asked and ``billing`` what it costs, and both are pure.
 
 Dependencies point down, one layer a line (checked by ``tests/test_layers.py``)::
 
     cli                 the commands
-    app                 puts the parts together; starts, reloads, drains
+    app                 puts the parts together; starts, drains
     server | demo       the public and admin listeners | a provider that costs nothing
     relay               the path of a call: pick, send, stream, settle
     upstream            one HTTP exchange with a provider, and the connections for it
-    billing | routing   keys, prices, credit, the ledger | names, accounts, cooldowns, limits
+    billing | routing   keys, prices | names, accounts, cooldowns, limits
     dialects | config   wire formats | the configuration file
     providers           the known providers, as rows
-    usage | metrics     token counts | every metric, declared once
+    usage               token counts
     tasks | errors | log   what starts tasks | what a client can be told | how a line is logged
 """
 

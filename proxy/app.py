@@ -6,13 +6,14 @@ import asyncio
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,7 @@ def serve(path: Path) -> int:
 
 
 async def _serve(config: Config, log: Log) -> None:
-    stop = _stop_signals()
+    stop = _stop_signals(log.flush)
     async with AsyncExitStack() as stack:
         running = await start(config, log, os.environ)
         stack.push_async_callback(running.close)
@@ -95,13 +96,14 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _stop_signals() -> asyncio.Event:
-    """Return the event that SIGTERM or SIGINT sets; a second one ends the process at once."""
+def _stop_signals(at_once: Callable[[], None]) -> asyncio.Event:
+    """Return the event that SIGTERM or SIGINT sets; a second one calls ``at_once`` and ends the process."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def asked() -> None:
         if stop.is_set():
+            at_once()
             os._exit(130)
         stop.set()
 
@@ -127,9 +129,9 @@ class Running:
     async def listen(self, config: Config, environ: Mapping[str, str]) -> None:
         """Open every listener of ``config``, or none of them: raises CannotListen."""
         context = tls_context(config.server.tls)
-        public = open_sockets(config.server.listen, environ)
+        public = open_sockets(config.server.listen, environ, "server")
         try:
-            private = open_sockets(config.admin.listen, environ)
+            private = open_sockets(config.admin.listen, environ, "admin")
         except CannotListen:
             for one in public:
                 one.close()
@@ -282,7 +284,7 @@ def demo(port: int | None) -> int:
 
 
 async def _demo(port: int | None, directory: str) -> None:
-    stop = _stop_signals()
+    stop = _stop_signals(partial(shutil.rmtree, directory, ignore_errors=True))
     chosen = port if port is not None else _free_pair(_DEMO_PORT)
     key = new_key("sk-splice-")
     log = open_log("warning", "auto", os.environ, time.time)

@@ -44,9 +44,9 @@ class Usage(NamedTuple):
 
 
 def count(value: object) -> int:
-    """Return ``value`` as a token count; anything but a plain integer from 0 to a billion counts as 0.
+    """Return ``value`` as a token count; anything but a whole number from 0 to a billion counts as 0.
 
-    Providers send null, floats and, once, ten to the thirtieth; ``True`` is an integer to Python.
+    Providers send null, ``12.0`` and, once, ten to the thirtieth; ``True`` is an integer to Python, and no count.
     """
     if value is None:
         return 0

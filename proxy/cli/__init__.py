@@ -71,6 +71,7 @@ def _add(
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65_536:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a port from 1 to 65535")
+    # The admin listener takes the port after it.
+    if not text.isdecimal() or not 0 < int(text) < 65_535:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a port from 1 to 65534")
     return int(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +94,11 @@ def written(accounts: list[tuple[Found, str]], key: str) -> str:
 
 def _print_next_steps(path: Path, providers: list[str], first: Found, key: str) -> None:
     named = "" if str(path) == "config.toml" else f" -c {path}"
+    # As it was called: in a fresh checkout only .venv/bin has it.
+    splice = sys.argv[0] if sys.argv[0].endswith("splice") else "splice"
     print(f"wrote {path} with accounts at {', '.join(providers)}")
     print(f"your key, shown this once: {key}")
-    print(f"start it:  splice serve{named}")
+    print(f"start it:  {splice} serve{named}")
     print("then try:")
     print(
         f"  curl http://127.0.0.1:8080/v1/chat/completions -H 'Authorization: Bearer {key}' "

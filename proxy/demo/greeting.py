@@ -19,11 +19,11 @@ A first call:
 
 The OpenAI SDK:
 
-  from openai import OpenAI
-  client = OpenAI(base_url="{base}/v1", api_key="{key}")
-  for chunk in client.chat.completions.create(model="demo-claude", stream=True,
-                                              messages=[{{"role": "user", "content": "Hello!"}}]):
-      print(chunk.choices[0].delta.content or "", end="", flush=True)
+from openai import OpenAI
+client = OpenAI(base_url="{base}/v1", api_key="{key}")
+for chunk in client.chat.completions.create(model="demo-claude", stream=True,
+                                            messages=[{{"role": "user", "content": "Hello!"}}]):
+    print(chunk.choices[0].delta.content or "", end="", flush=True)
 
 Claude Code:
 

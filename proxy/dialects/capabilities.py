@@ -56,7 +56,6 @@ class Claude:
     sampling: bool
     thinking: tuple[str, ...]
     off: Literal["low", "between_tools", "disabled", "omit"]
-    on_by_default: bool
     forced_tool: bool
     mid_system: bool
     prefill: bool
@@ -113,7 +112,6 @@ def claude(model: str) -> Claude:
         sampling=row.get("sampling", False),
         thinking=tuple(row["thinking"]),
         off=row["off"],
-        on_by_default=row.get("on_by_default", False),
         forced_tool=row.get("forced_tool", True),
         mid_system=row.get("mid_system", False),
         prefill=row.get("prefill", False),

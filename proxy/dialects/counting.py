@@ -11,7 +11,6 @@ from proxy.dialects import repair
 from proxy.dialects.answer import WholeSplice
 from proxy.dialects.gemini.write import count_tokens_request, read_token_count
 from proxy.dialects.messages import native as messages_native
-from proxy.dialects.native import with_model
 from proxy.dialects.plan import Asked, Plan
 from proxy.dialects.reply import Upstream
 from proxy.dialects.responses import write as responses_write
@@ -54,16 +53,11 @@ def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None
     """Return how to ask ``provider`` for the tokens of ``asked``, or None if it cannot count: then they are estimated."""
     upstream = Upstream(model, provider.flags)
     if "anthropic" in provider.dialects:
-        document = asked.document
-        body = asked.body if not asked.edited else orjson.dumps(document)
-        if messages_native.foreign_thinking(body):
-            document = messages_native.strip_foreign_thinking(document)
-            if document is not asked.document:
-                body = orjson.dumps(document)
+        body = orjson.dumps(asked.document) if asked.edited else asked.body
         return _plan(
             "anthropic",
             "/v1/messages/count_tokens",
-            with_model(body, dict(document), model),
+            messages_native.rewritten(body, asked.document, model),
             _input_tokens,
             native=True,
         )

@@ -132,13 +132,6 @@ def needed_mapping(holder: Object, key: str, at: str = "") -> Object:
     raise wrong_type(join(at, key), value, "an object")
 
 
-def needed_array(holder: Object, key: str, at: str = "") -> list[Any]:
-    value = holder.get(key)
-    if isinstance(value, list):
-        return value
-    raise wrong_type(join(at, key), value, "an array")
-
-
 def needed_objects(holder: Object, key: str, at: str = "") -> list[tuple[str, Object]]:
     return entries(holder.get(key), join(at, key))
 

@@ -237,11 +237,8 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     body = orjson.dumps(document) if asked.edited else asked.body
     if dialect == "openai-chat":
         body = chat_native.rewritten(body, document, upstream, stream=asked.stream)
-    elif dialect == "anthropic" and messages_native.foreign_thinking(body):
-        document = messages_native.strip_foreign_thinking(document)
-        if document is not asked.document:
-            body = orjson.dumps(document)
-        body = with_model(body, dict(document), upstream.model)
+    elif dialect == "anthropic":
+        body = messages_native.rewritten(body, document, upstream.model)
     else:
         body = with_model(body, dict(document), upstream.model)
     return Plan(

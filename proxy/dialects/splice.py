@@ -142,6 +142,10 @@ class Splice(ABC):
     def _error_frame(self, error: GatewayError) -> bytes:
         """Return the frame that tells ``error`` in the dialect."""
 
+    def _refused(self, error: object) -> None:
+        self.error = refusal.classify_event(error)
+        self.ended = True
+
     # Frames.
 
     def _is_like_the_last(self, whole: bytes) -> bool:
@@ -234,7 +238,10 @@ class ChatSplice(Splice):
 
     def _chunk(self, block: bytes, data: bytes, chunk: dict[str, Any]) -> bytes:
         self.answer_id = self.answer_id or str(chunk.get("id") or "")
-        usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        usage = chunk.get("usage")
+        groq = chunk.get("x_groq")
+        if not usage and isinstance(groq, dict):
+            usage = groq.get("usage")
         if isinstance(usage, dict):
             self.reported = read_chat_usage(usage, self._flags)
         if chunk.get("error"):
@@ -265,10 +272,6 @@ class ChatSplice(Splice):
         if b'"delta":null' in data:
             return b"data: " + data.replace(b'"delta":null', b'"delta":{}') + b"\n\n"
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
-
-    def _refused(self, error: object) -> None:
-        self.error = refusal.classify_event(error)
-        self.ended = True
 
     def _conclude(self) -> bytes:
         if self._finished:
@@ -366,10 +369,6 @@ class NamedSplice(Splice):
     @abstractmethod
     def _look(self, kind: str, document: dict[str, Any]) -> None:
         """Note what an event of the type ``kind`` tells."""
-
-    def _refused(self, error: object) -> None:
-        self.error = refusal.classify_event(error)
-        self.ended = True
 
     def _conclude(self) -> bytes:
         return self.fail(GatewayError(Kind.DISCONNECTED))

@@ -10,11 +10,18 @@ from urllib.parse import quote
 
 from proxy.config.model import Retry, Streaming, Target
 from proxy.dialects.answer import Answer, Translation, Whole
-from proxy.dialects.plan import CLIENTS, Asked, Plan, continued, dropped_header
+from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Provider
 from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
 from proxy.relay.delivery import Delivery
+from proxy.relay.head import (
+    dropped_fields,
+    exposed_fields,
+    timing_fields,
+    upstream_request_id,
+    usage_fields,
+)
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
 from proxy.routing.affinity import session_of
@@ -161,7 +168,18 @@ class Call:
             timed_out += refused.kind in _TIMEOUTS
             if not refused.row.another or timed_out > 1 or self._last_word is not None:
                 break
+        if refused is not None:
+            self._date(refused, targets)
         raise self._last_word or refused or GatewayError(Kind.NOBODY, retry_after=1)
+
+    def _date(self, refused: GatewayError, targets: list[Target]) -> None:
+        """Let a limit that was met say when somebody is back, which need not be who said no last."""
+        if refused.kind not in (Kind.RATE_LIMIT, Kind.UPSTREAM_QUOTA):
+            return
+        now = self._loop.time()
+        outlook = self._means.pool.outlook(targets, now, self._tokens)
+        if outlook.at is not None:
+            refused.retry_after = outlook.wait(now)
 
     def _pick(self, targets: list[Target], tried: set[str]) -> tuple[Lease, Target] | None:
         """Return a place at the first target that has one, or None."""
@@ -184,16 +202,19 @@ class Call:
         """Wait in the queue for a place; raise what the client is told if none comes in time."""
         started = self._loop.time()
         until = started + self._means.retry.queue_timeout
-        while True:
-            now = self._loop.time()
-            outlook = self._means.pool.outlook(targets, now, self._tokens)
-            if outlook.at is None or outlook.at > until or now >= until:
-                raise outlook.error(now)
-            await self._means.queue.wait(self._key, max(outlook.at - now, _LEAST_WAIT))
-            self.record.queue = self._loop.time() - started
-            picked = self._pick(targets, set())
-            if picked is not None:
-                return picked
+        with self._means.queue.turn(self._route.name, self._key) as turn:
+            while True:
+                now = self._loop.time()
+                outlook = self._means.pool.outlook(targets, now, self._tokens)
+                in_time = outlook.at is not None and outlook.at <= until
+                if now >= until or not (in_time or outlook.sooner):
+                    raise outlook.error(now)
+                at = outlook.at if outlook.at is not None and in_time else until
+                await turn.wait(max(at - now, _LEAST_WAIT))
+                self.record.queue = self._loop.time() - started
+                picked = self._pick(targets, set())
+                if picked is not None:
+                    return picked
 
     async def _try(self, lease: Lease, target: Target) -> Delivered | Refused:
         self._lease = lease
@@ -244,7 +265,11 @@ class Call:
         """Tell the account's place that content has come, and what the provider said about its limits."""
         lease, attempt = self._lease, self._attempt
         if lease is not None:
-            lease.succeed()
+            if lease.is_canary:
+                lease.succeed()
+                self._means.queue.wake()
+            else:
+                lease.succeed()
             if attempt is not None:
                 lease.learn(attempt.headers, self._loop.time(), self._means.clock())
 
@@ -344,7 +369,7 @@ class Call:
         record.status = record.status or 200
         record.ended = self._loop.time()
         if attempt is not None:
-            record.upstream_request_id = _upstream_request_id(attempt.headers)
+            record.upstream_request_id = upstream_request_id(attempt.headers)
         self._means.settle(record)
 
     def settle_failed(self, error: GatewayError, status: int) -> None:
@@ -451,56 +476,21 @@ class Call:
         attempt = self._attempt
         if attempt is not None and attempt.answer is not None:
             self.settle(attempt.answer)
-        self.delivery.document(200, self._fields() + self._usage_fields(), document)
+        self.delivery.document(200, self._fields() + usage_fields(self.record.usage), document)
 
     def _fields(self) -> bytes:
         """Return the header lines that are known once an account has answered."""
-        record = self.record
-        fields = [self._server_timing(), self._dropped_field()]
+        fields = timing_fields(self.record, self._started, self._loop.time())
+        fields += self._dropped_field()
         expose = self._means.expose
         if expose:
             attempt = self._attempt
-            upstream_id = _upstream_request_id(attempt.headers) if attempt is not None else None
-            for name, header, value in (
-                ("account", "x-splice-account", record.account),
-                ("upstream_model", "x-splice-model", record.upstream_model),
-                ("attempts", "x-splice-attempts", str(record.attempts)),
-                ("upstream_request_id", "x-splice-upstream-request-id", upstream_id),
-            ):
-                if name in expose and value is not None and value.isascii() and value.isprintable():
-                    fields.append(f"{header}: {value}\r\n".encode())
-        return b"".join(fields)
+            upstream_id = upstream_request_id(attempt.headers) if attempt is not None else None
+            fields += exposed_fields(expose, self.record, upstream_id)
+        return fields
 
     def _dropped_field(self) -> bytes:
-        if self._plan is None or not self._plan.dropped:
-            return b""
-        return b"x-splice-dropped: %b\r\n" % dropped_header(self._plan.dropped).encode()
-
-    def _server_timing(self) -> bytes:
-        record = self.record
-        now = self._loop.time()
-        first = record.first_byte or now
-        upstream = first - self._started - record.connect - record.queue
-        return (
-            b"server-timing: auth;dur=%.1f, queue;dur=%.1f, connect;dur=%.1f, ttfb;dur=%.1f, gateway;dur=%.1f\r\n"
-            % (
-                (self._started - record.started) * 1000,
-                record.queue * 1000,
-                record.connect * 1000,
-                max(upstream, 0.0) * 1000,
-                (now - first) * 1000,
-            )
-        )
-
-    def _usage_fields(self) -> bytes:
-        usage = self.record.usage
-        if usage is None:
-            return b""
-        return (
-            b"x-splice-tokens-input: %d\r\nx-splice-tokens-output: %d\r\n"
-            b"x-splice-tokens-cache-read: %d\r\nx-splice-tokens-cache-write: %d\r\n"
-            % (usage.input, usage.output, usage.cache_read, usage.cache_writes)
-        )
+        return dropped_fields(self._plan.dropped) if self._plan is not None else b""
 
 
 @lru_cache(maxsize=4096)
@@ -511,11 +501,3 @@ def _split(url: str, proxy: str | None) -> tuple[Origin, bytes]:
     return Origin.of(url, proxy), quote(
         url[start:] if start >= 0 else "/", safe=_PATH_SAFE
     ).encode()
-
-
-def _upstream_request_id(headers: Mapping[bytes, bytes]) -> str | None:
-    for name in (b"x-request-id", b"request-id", b"x-goog-request-id", b"cf-ray"):
-        value = headers.get(name)
-        if value:
-            return value[:128].decode("ascii", "replace")
-    return None

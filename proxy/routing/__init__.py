@@ -1,1 +1,1 @@
-"""Who takes a call: names, accounts, and in later layers cooldowns and limits."""
+"""Who takes a call: names, accounts, cooldowns, limits, and which account a conversation stays with."""

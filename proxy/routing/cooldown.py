@@ -160,6 +160,11 @@ class Cooldown:
             return State.CLOSED
         return State.OPEN if now < self.bench.until else State.HALF_OPEN
 
+    @property
+    def probing(self) -> bool:
+        """A canary is out."""
+        return self._probing
+
     def lets_in(self, now: float) -> bool:
         """Tell whether a call may go: any when closed, a canary when one is due."""
         return self.free_at(now) <= now and not self._probing

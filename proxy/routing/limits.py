@@ -209,6 +209,14 @@ class Grant:
     def __init__(self, held: tuple[tuple[Limiter, int], ...]) -> None:
         self._held = held
 
+    def cancel(self, now: float) -> None:
+        """Give everything back: the call was refused before anybody was asked."""
+        held, self._held = self._held, ()
+        for limiter, reserved in held:
+            limiter.release(reserved, 0, now)
+            if limiter.requests is not None:
+                limiter.requests.settle(1, 0, now)
+
     def release(self, used: int | None, now: float) -> None:
         """Free the slots and settle the tokens by what was ``used``; the second time does nothing.
 

@@ -33,12 +33,17 @@ class Outlook:
     """None: no time will do it."""
     limited: bool
     """Somebody is only rate limited, by the provider or by our own limits: the client shall come back, nobody is ill."""
+    sooner: bool = False
+    """A call that runs, such as a canary, may bring somebody back before ``at`` when it ends."""
 
     def error(self, now: float) -> GatewayError:
         """Return what the client is told: 429 if somebody is limited, else 503, and when to come back."""
-        wait = _NOBODY_BACK if self.at is None else self.at - now
         kind = Kind.ALL_LIMITED if self.limited else Kind.NOBODY
-        return GatewayError(kind, retry_after=max(math.ceil(wait), 1))
+        return GatewayError(kind, retry_after=self.wait(now))
+
+    def wait(self, now: float) -> int:
+        """Return the whole seconds for which to stay away, at least 1."""
+        return max(math.ceil(_NOBODY_BACK if self.at is None else self.at - now), 1)
 
 
 class Lease:
@@ -207,14 +212,15 @@ class Pool:
     def outlook(self, targets: Iterable[Target], now: float, tokens: int = 0) -> Outlook:
         """Return when somebody takes a call to one of ``targets``, and whether somebody is only limited."""
         at: float | None = None
-        limited = False
+        limited = sooner = False
         for target in targets:
             for seat in self.serving(target):
                 free_at = seat.free_at(target.model, tokens, now)
                 if free_at is not None and (at is None or free_at < at):
                     at = free_at
                 limited = limited or seat.is_limited(target.model, tokens, now)
-        return Outlook(at, limited)
+                sooner = sooner or seat.waits_for_a_call(target.model, tokens, now)
+        return Outlook(at, limited, sooner)
 
     def has_another(self, target: Target, but: Seat, now: float) -> bool:
         """Tell whether anybody but one is available for ``target``."""

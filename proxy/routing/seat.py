@@ -139,6 +139,18 @@ class Seat:
         # What is left is somebody else's call, which ends when it ends.
         return at if at > now and not self.limiter.is_full else max(at, now + UNKNOWN_WAIT)
 
+    def waits_for_a_call(self, model: str, tokens: int, now: float) -> bool:
+        """Tell whether the end of a running call is all that it waits for: it frees a slot, or is the canary's."""
+        standing = self.standing(model, tokens, now)
+        if standing is not Standing.COOLING:
+            return standing is Standing.FULL
+        shut = [
+            self.cooldowns[key]
+            for key in (EVERY, model)
+            if key in self.cooldowns and not self.cooldowns[key].lets_in(now)
+        ]
+        return all(cooldown.probing for cooldown in shut)
+
     def is_limited(self, model: str, tokens: int, now: float) -> bool:
         """Tell whether a limit keeps it from a call to ``model``: the provider's or our own."""
         standing = self.standing(model, tokens, now)

@@ -217,7 +217,10 @@ async def _carry(
     finally:
         gateway.leave(call)
         call.release()
-        grant.release(_used(exchange.record), gateway.now())
+        if exchange.record.error is not None and not exchange.record.attempts:
+            grant.cancel(gateway.now())
+        else:
+            grant.release(_used(exchange.record), gateway.now())
         if isinstance(guard, Guard):
             guard.flow = None
 

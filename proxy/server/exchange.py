@@ -102,8 +102,6 @@ class Exchange:
     def refuse(self, error: GatewayError) -> None:
         """Answer with ``error`` in the dialect of the path; the connection closes if the body has not been read."""
         self.answering()
-        self.record.error = error
-        self.record.status = error.status
         if error.native_body is not None:
             body = error.native_body
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from proxy.routing.limits import Left, Standing
@@ -39,6 +40,7 @@ def duration(seconds: float) -> str:
 
 
 def _anthropic(what: str, left: Left, wall: float) -> str:
-    back = datetime.fromtimestamp(wall + left.reset, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Rounded up: who comes back at the second that was told must find it whole.
+    back = datetime.fromtimestamp(math.ceil(wall + left.reset), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     name = f"anthropic-ratelimit-{what}"
     return f"{name}-limit: {left.limit}\r\n{name}-remaining: {left.remaining}\r\n{name}-reset: {back}\r\n"

@@ -23,14 +23,16 @@ class CannotListen(Exception):
     """A socket could not be had; the message says who has it, or what is wrong with it."""
 
 
-def open_sockets(addresses: Sequence[Address], environ: Mapping[str, str]) -> list[socket.socket]:
-    """Return bound sockets for ``addresses``; raises CannotListen, having closed those that it had opened."""
+def open_sockets(
+    addresses: Sequence[Address], environ: Mapping[str, str], section: str
+) -> list[socket.socket]:
+    """Return bound sockets for the ``addresses`` of ``section``; raises CannotListen, having closed those that it had opened."""
     opened: list[socket.socket] = []
     try:
         for address in addresses:
             match address:
                 case TcpAddress():
-                    opened += _tcp(address)
+                    opened += _tcp(address, section)
                 case UnixAddress():
                     opened.append(_unix(address.path))
                 case SystemdAddress():
@@ -75,7 +77,7 @@ async def serve(
     ]
 
 
-def _tcp(address: TcpAddress) -> list[socket.socket]:
+def _tcp(address: TcpAddress, section: str) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(
             address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -94,7 +96,7 @@ def _tcp(address: TcpAddress) -> list[socket.socket]:
             one.bind(where)
         except OSError as error:
             one.close()
-            raise CannotListen(_why(address, error)) from error
+            raise CannotListen(_why(address, section, error)) from error
         sockets.append(one)
     return sockets
 
@@ -152,11 +154,11 @@ def _inherited(name: str, environ: Mapping[str, str]) -> list[socket.socket]:
     return sockets
 
 
-def _why(address: TcpAddress, error: OSError) -> str:
+def _why(address: TcpAddress, section: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         owner = _owner(address.port)
         taken = f"it is taken by {owner}" if owner else "it is taken by another process"
-        return f"cannot listen on {address}: {taken}; stop that, or set another port in [server] listen"
+        return f"cannot listen on {address}: {taken}; stop that, or set another port in [{section}] listen"
     if error.errno == errno.EACCES:
         return f"cannot listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one"
     return f"cannot listen on {address}: {error.strerror}"

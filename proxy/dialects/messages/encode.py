@@ -63,7 +63,6 @@ class Encoder:
         self._head = b""
         self._index = -1
         self._call = _NO_CALL
-        self._call_ids: dict[int, str] = {}
         self._fragments: list[str] = []
         self._waiting: list[tuple[str, tuple[Any, ...]]] = []
         self._refusal: list[str] = []

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
+
 from proxy.dialects.envelope import PREFIX
+from proxy.dialects.native import with_model
 
 _SEALED_ELSEWHERE = b'"' + PREFIX.encode()
 _EMPTY_SIGNATURE = re.compile(rb'"signature"\s*:\s*""')
@@ -20,6 +23,18 @@ def foreign_thinking(body: bytes) -> bool:
     finds nothing to remove.
     """
     return _SEALED_ELSEWHERE in body or _EMPTY_SIGNATURE.search(body) is not None
+
+
+def rewritten(body: bytes, document: dict[str, Any], model: str) -> bytes:
+    """Return the bytes to send: the client's, asking for ``model``, without thinking that another provider sealed.
+
+    ``document`` is what ``body`` was parsed from; it stays as it is, since another account may be asked from it.
+    """
+    if foreign_thinking(body):
+        stripped = strip_foreign_thinking(document)
+        if stripped is not document:
+            document, body = stripped, orjson.dumps(stripped)
+    return with_model(body, dict(document), model)
 
 
 def strip_foreign_thinking(document: dict[str, Any]) -> dict[str, Any]:

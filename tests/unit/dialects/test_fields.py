@@ -10,7 +10,6 @@ from proxy.dialects.fields import (
     integer,
     join,
     mapping,
-    needed_array,
     needed_mapping,
     needed_objects,
     needed_string,
@@ -39,7 +38,6 @@ ONE = {
     strings: ["a", ""],
     needed_string: "",
     needed_mapping: {},
-    needed_array: [],
 }
 """A value that each look takes as it is."""
 
@@ -90,7 +88,6 @@ def test_an_absent_array_is_empty(look, holder):
         (objects, {}, "found an object, expected an array."),
         (needed_string, None, "found nothing, expected a string."),
         (needed_mapping, None, "found nothing, expected an object."),
-        (needed_array, None, "found nothing, expected an array."),
         (needed_objects, None, "found nothing, expected an array."),
     ],
 )

@@ -469,3 +469,16 @@ def test_a_failed_response_before_content_is_not_committed():
     assert not splice.committed
     assert splice.error is not None
     assert splice.error.kind == "rate_limit"
+
+
+@pytest.mark.parametrize("odd", [1, "x", [1], True, {}])
+def test_a_usage_of_an_odd_shape_is_passed_by(odd):
+    frame = (
+        b"data: "
+        + json.dumps(
+            {"x_groq": odd, "usage": odd, "choices": [{"delta": {"content": "x"}}]}
+        ).encode()
+    )
+    splice = chat()
+    assert b'"x"' in splice.feed(frame + b"\n\n")
+    assert splice.error is None

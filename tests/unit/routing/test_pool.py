@@ -473,6 +473,23 @@ def test_a_canary_that_is_out_may_return_any_moment():
     assert one.earliest(target(), 50.0) == 51.0
 
 
+def test_whoever_waits_is_told_whether_the_end_of_a_call_may_end_the_wait():
+    one = pool('name = "a"\nconcurrency = 1')
+    fail(one, "a", Kind.RATE_LIMIT, wait=5)
+    assert not one.outlook([target()], 1.0).sooner
+    canary = taken(one, now=5.0)
+    assert one.outlook([target()], 6.0).sooner
+    canary.fail(GatewayError(Kind.RATE_LIMIT, retry_after=9), 7.0, WALL)
+    assert not one.outlook([target()], 8.0).sooner
+    canary.release(8.0)
+    held = taken(one, now=50.0)
+    held.succeed()
+    assert one.outlook([target()], 51.0).sooner
+    held.fail(GatewayError(Kind.UPSTREAM_AUTH), 52.0, WALL)
+    assert not one.outlook([target()], 53.0).sooner
+    held.release(53.0)
+
+
 def test_an_account_that_is_spent_or_disabled_is_back_when_somebody_says_so():
     one = pool('name = "a"')
     seat(one, "a").spent = True

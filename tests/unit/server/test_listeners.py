@@ -14,7 +14,7 @@ from proxy.server.listeners import CannotListen, open_sockets, tls_context
 
 
 def opened(*addresses, environ=None):
-    return open_sockets(addresses, environ or {})
+    return open_sockets(addresses, environ or {}, "server")
 
 
 def test_a_port_of_zero_is_any_free_one():
