@@ -334,6 +334,8 @@ class GatewayError(Exception):
         self.row = ROWS[kind]
         self.status = self.row.status
         """The HTTP status; a native Anthropic pair relays its 529 instead of the row's 503."""
+        self.everybody_failed = False
+        """More than one account was tried, and all failed: the client's own retries would only multiply ours."""
         self.native_body: bytes | None = None
         """The upstream's own words about the client's own request, where both speak one dialect."""
         self.message = self.row.text or message

@@ -75,6 +75,8 @@ _OWN_FAULT = re.compile(r"invalid_prompt|invalid_image\w*|image_\w+|\w*bio_polic
 """Codes by which OpenAI's streams say that the request itself is at fault."""
 _SECRET = re.compile(r"\b(?:sk|pk|gsk|xai|AIza|key)[-_]?[\w*-]{8,}")
 """Providers repeat the key that they refuse, or part of it."""
+_LONGEST_WAIT = 30 * 86_400.0
+"""Seconds: a month is the longest that a quota lasts, and more digits than that are a mistake."""
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
@@ -153,8 +155,10 @@ def retry_after(headers: Mapping[bytes, bytes], evidence: Evidence) -> int | Non
         except (KeyError, ValueError):
             continue
         if 0 <= seconds < math.inf:
-            return math.ceil(seconds)
-    return None if evidence.retry_after is None else math.ceil(evidence.retry_after)
+            return math.ceil(min(seconds, _LONGEST_WAIT))
+    if evidence.retry_after is None:
+        return None
+    return math.ceil(min(evidence.retry_after, _LONGEST_WAIT))
 
 
 def _read_object(error: dict[str, Any], evidence: Evidence) -> None:
@@ -212,7 +216,9 @@ def _kind(status: int | None, evidence: Evidence) -> Kind:
         or evidence.daily_quota
     ):
         return Kind.UPSTREAM_QUOTA
-    if status == 402 or _QUOTA_WORDS.search(evidence.message):
+    # Gemini says "exceeded your current quota" of every limit; of the daily ones it says so in the details.
+    is_quota = "RESOURCE_EXHAUSTED" not in words and _QUOTA_WORDS.search(evidence.message)
+    if status == 402 or is_quota:
         return Kind.UPSTREAM_QUOTA
     if words & _AUTH_REASONS or words & _AUTH_CODES or status == 401:
         return Kind.UPSTREAM_AUTH

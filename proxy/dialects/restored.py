@@ -98,12 +98,15 @@ class Restored:
 
 def free_text(arguments: str) -> str:
     """Return the input of a free-text tool from the JSON that it was wrapped in; what is not such JSON stays as it is."""
-    try:
-        value = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return arguments
-    match value:
-        case {"input": str(text)}:
-            return text
-        case _:
-            return arguments
+    # An answer that was cut for its length lacks the end of the wrapping.
+    for whole in (arguments, arguments + '"}'):
+        try:
+            value = orjson.loads(whole)
+        except orjson.JSONDecodeError:
+            continue
+        match value:
+            case {"input": str(text)}:
+                return text
+            case _:
+                return arguments
+    return arguments

@@ -24,6 +24,7 @@ MAX_HELD_READS = 64
 """What is held back of an answer that has not come to its content: real metadata is a few events of a few KiB."""
 MAX_DOCUMENT = 32 * 1024 * 1024
 MAX_REFUSAL = 64 * 1024
+_NO_CODING = frozenset((b"", b"identity", b"none", b"utf-8"))
 LINGER = 1.0
 """Seconds that an upstream gets to end its body after it has said that the answer is over."""
 
@@ -79,7 +80,7 @@ class Attempt:
     """A receiver of one answer. ``outcome`` is resolved once; ``committed`` says that the client has bytes of it."""
 
     __slots__ = (
-        "_held", "_held_size", "_host", "_now", "_plan", "_refusal", "_size",
+        "_held", "_held_reads", "_held_size", "_host", "_now", "_plan", "_refusal", "_size",
         "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at", "status",
     )  # fmt: skip
 
@@ -99,6 +100,7 @@ class Attempt:
         self._refusal: list[bytes] | None = None
         self.status = 0
         self._held: list[bytes] = []
+        self._held_reads = 0
         self._held_size = 0
         self._size = 0
         self.answer = answer
@@ -110,6 +112,11 @@ class Attempt:
         self.over_at: float | None = None
         """When the answer ended while the upstream's body did not."""
 
+    @property
+    def has_content(self) -> bool:
+        """Content has come: not only metadata, of which the client has got what could not be held back."""
+        return self.answer is not None and self.answer.committed
+
     # What the connection tells.
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
@@ -120,7 +127,7 @@ class Attempt:
             self._refusal = []
             return
         coding = headers.get(b"content-encoding", b"identity")
-        if coding.lower() != b"identity":
+        if coding.lower() not in _NO_CODING:
             self._give_up(
                 GatewayError(
                     Kind.MALFORMED, evidence=f"a body in {coding!r}, which was not asked for"
@@ -128,7 +135,10 @@ class Attempt:
             )
             return
         if self.answer is None:
-            streams = b"event-stream" in headers.get(b"content-type", b"").lower()
+            kind = headers.get(b"content-type", b"").lower()
+            # Imitations of the APIs label their streams as anything; a page or a document they label as what it is.
+            unlabelled = self._plan.stream and b"json" not in kind and b"html" not in kind
+            streams = b"event-stream" in kind or unlabelled
             self.answer = self._plan.answer(not streams)
 
     def body(self, data: bytes) -> None:
@@ -239,14 +249,13 @@ class Attempt:
         if out:
             self._held.append(out)
             self._held_size += len(out)
+            # A comment is no metadata: some providers send one a second while a call is queued.
+            self._held_reads += not out.startswith(b":")
         if answer.ended:
             self._conclude(b"")
-        elif answer.committed:
+        elif answer.committed or self._held_size > MAX_HELD or self._held_reads > MAX_HELD_READS:
+            # More than this is held back of nobody: from here on a failure is told in the stream.
             self._forward(self._released())
-        elif self._held_size > MAX_HELD or len(self._held) > MAX_HELD_READS:
-            self._give_up(
-                GatewayError(Kind.MALFORMED, evidence="metadata without end and no content")
-            )
 
     def _forward(self, out: bytes) -> None:
         if self.committed:

@@ -169,6 +169,7 @@ class Call:
             if not refused.row.another or timed_out > 1 or self._last_word is not None:
                 break
         if refused is not None:
+            refused.everybody_failed = len(tried) > 1 and refused.status >= 500
             self._date(refused, targets)
         raise self._last_word or refused or GatewayError(Kind.NOBODY, retry_after=1)
 
@@ -402,7 +403,7 @@ class Call:
             self._end_early(GatewayError(Kind.TIMEOUT_TOTAL))
             return
         if attempt is not None and not attempt.outcome.done():
-            if attempt.committed:
+            if attempt.has_content:
                 idle = now - max(attempt.connection.last_read, attempt.sent_at)
                 if idle > times.idle and delivery.paused_at is None:
                     attempt.expire(GatewayError(Kind.TIMEOUT_IDLE))

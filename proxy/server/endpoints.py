@@ -11,6 +11,7 @@ from proxy.config.model import Key
 from proxy.dialects import border
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.counting import make_count_plan
+from proxy.dialects.fields import boolean, needed_string
 from proxy.dialects.plan import Asked, ClientDialect, Plan, make_plan
 from proxy.dialects.reply import Sealed
 from proxy.errors import GatewayError, Kind, invalid
@@ -25,6 +26,9 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
 from proxy.server.guard import Guard
 from proxy.server.limit_headers import limit_fields
+
+_BOM = b"\xef\xbb\xbf"
+"""Some editors put it in front of a file that somebody then sends."""
 
 Planner = Callable[[Asked, Provider, str], Plan | None]
 
@@ -144,13 +148,14 @@ async def _asked(
     if gateway.draining:
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     body = await read_body(exchange.request, gateway.config.server.max_body)
+    body = body.removeprefix(_BOM)
     document = parse_object(body)
     name = _model_name(document)
     route = gateway.route(key, name)
     exchange.record.model = route.name
     edited = _apply(document, route)
     border.check(dialect, document)
-    stream = streams and _stream(document)
+    stream = streams and bool(boolean(document, "stream"))
     exchange.record.stream = stream
     asked = Asked(
         dialect=dialect,
@@ -252,18 +257,10 @@ _OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def _model_name(document: dict[str, Any]) -> str:
-    name = document.get("model")
-    if not isinstance(name, str) or not name:
-        found = "nothing" if name is None else f"{type(name).__name__}"
-        raise invalid("model", f"`model` must be the name of a model; found {found}.")
+    name = needed_string(document, "model")
+    if not name:
+        raise invalid("model", "`model` is empty, expected the name of a model.")
     return name
-
-
-def _stream(document: dict[str, Any]) -> bool:
-    stream = document.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise invalid("stream", f"`stream` must be true or false; found {type(stream).__name__}.")
-    return bool(stream)
 
 
 def _apply(document: dict[str, Any], route: Route) -> bool:

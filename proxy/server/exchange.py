@@ -48,6 +48,9 @@ class Exchange:
         if transport is None:
             raise ConnectionResetError("the client has left")
         target = request._message.path  # noqa: SLF001 - the target as it was sent; the public ones decode it
+        if target.startswith(("http://", "https://")):
+            # The absolute form, as proxies are asked: a server must take it too (RFC 9112, 3.2.2).
+            target = "/" + target.partition("://")[2].partition("/")[2]
         self.path, _, self.query = target.partition("?")
         self.request = request
         self.request_id = request_id
@@ -136,6 +139,8 @@ def _error_fields(error: GatewayError) -> bytes:
         fields.append(f"retry-after: {wait}\r\n")
         if wait > _FAR_OFF:
             fields.append("x-should-retry: false\r\n")
+    elif error.everybody_failed:
+        fields.append("x-should-retry: false\r\n")
     return "".join(fields).encode()
 
 

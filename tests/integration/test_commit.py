@@ -19,7 +19,7 @@ from tests.integration.gateway import (
     in_front_of,
     upstream,
 )
-from tests.integration.scripted import Cut, Reset, Scripted, Step, whole
+from tests.integration.scripted import Cut, Pause, Reset, Scripted, Step, whole
 from tests.integration.wire import encoded, request
 
 SURFACES = ("chat", "messages")
@@ -210,19 +210,21 @@ async def test_an_answer_without_content_is_an_answer_all_the_same(surface):
     assert (answered.status, answered.text, answered.whole) == (200, "", True)
 
 
-async def test_metadata_without_end_is_given_up():
+async def test_metadata_without_end_is_let_through_and_given_up_when_no_content_comes():
     async def script(reader, writer, request):
         writer.write(spoken.HEAD)
-        for _ in range(2000):
+        while True:
             writer.write(spoken.chunk(spoken.chat_chunk({"role": "assistant"}) * 4))
             await writer.drain()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
 
-    async with in_front_of(script) as (front, _):
+    async with in_front_of(script, timeouts='first_content = "1500ms"') as (front, _):
         answered = await front.chat(stream=True)
         line = await front.last()
-    assert answered.status == 502
-    assert line["error_type"] == "bad_response"
+    assert answered.status == 200
+    assert b'"code":"timeout"' in answered.body
+    assert not answered.body.endswith(b"data: [DONE]\n\n")
+    assert line["error_type"] == "timeout_first_content"
 
 
 async def test_bodies_come_unchanged_from_the_second_account_too():
@@ -233,3 +235,40 @@ async def test_bodies_come_unchanged_from_the_second_account_too():
             await front.post("/v1/chat/completions", body)
     expected = json.dumps(body).encode().replace(b'"up/m"', b'"m"')
     assert fine.requests[0].body == expected
+
+
+async def test_comments_of_a_queueing_provider_do_not_end_the_wait_for_content():
+    steps: list[Step] = [spoken.HEAD]
+    for _ in range(80):
+        steps += [spoken.chunk(b": keep-alive\n\n"), Pause(0.001)]
+    steps.append(spoken.chunk(spoken.stream("openai-chat")) + spoken.LAST)
+    async with in_front_of(steps) as (front, _):
+        answered = await front.chat(stream=True)
+    assert answered.status == 200
+    assert b'"Hello"' in answered.body
+    assert answered.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_metadata_larger_than_can_be_held_goes_on_as_it_comes():
+    echoed = {"id": "resp_1", "object": "response", "instructions": "x" * 140_000, "output": []}
+    begun = spoken.event({"type": "response.created", "response": echoed})
+    begun += spoken.event({"type": "response.in_progress", "response": echoed})
+    said = spoken.text("openai-responses", "Hello") + spoken.end("openai-responses")
+    steps = [spoken.HEAD + spoken.chunk(begun), spoken.chunk(said) + spoken.LAST]
+    async with in_front_of(steps, "openai-responses") as (front, _):
+        body = {"model": "up/m", "input": "Hi", "stream": True}
+        answered = await front.post("/v1/responses", body)
+    assert answered.status == 200
+    assert answered.body.startswith(begun)
+    assert b"response.completed" in answered.body
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", None])
+async def test_a_stream_under_another_label_is_a_stream(kind):
+    label = f"content-type: {kind}\r\n" if kind else ""
+    head = f"HTTP/1.1 200 OK\r\n{label}transfer-encoding: chunked\r\n\r\n".encode()
+    steps = [head + spoken.chunk(spoken.stream("openai-chat")) + spoken.LAST]
+    async with in_front_of(steps) as (front, _):
+        answered = await front.chat(stream=True)
+    assert answered.status == 200
+    assert b'"Hello"' in answered.body

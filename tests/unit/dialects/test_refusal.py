@@ -220,3 +220,22 @@ def test_any_body_is_one_kind_of_failure(document, status):
     assert isinstance(classify(status, {}, orjson.dumps(document)), GatewayError)
     assert isinstance(classify_event(document), GatewayError)
     assert read_evidence(document) is not None
+
+
+def test_geminis_limit_by_the_minute_is_no_spent_quota():
+    error = {
+        "code": 429,
+        "message": "You exceeded your current quota, please check your plan and billing details.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [
+            {"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]},
+            {"retryDelay": "17s"},
+        ],
+    }
+    refused = classify(429, {}, orjson.dumps({"error": error}))
+    assert (refused.kind, refused.retry_after) == (Kind.RATE_LIMIT, 17)
+
+
+def test_a_wait_of_ages_is_cut_to_a_month():
+    refused = classify(429, {b"retry-after": b"99999999999999999999"}, b"")
+    assert refused.retry_after == 30 * 86_400

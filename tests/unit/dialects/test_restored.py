@@ -117,3 +117,8 @@ def test_a_failure_passes():
 )
 def test_what_is_no_wrapping_stays_as_it_is(arguments, text):
     assert free_text(arguments) == text
+
+
+def test_a_free_text_that_was_cut_for_length_is_what_there_is_of_it():
+    assert free_text('{"input": "ab') == "ab"
+    assert free_text('{"input"') == '{"input"'
