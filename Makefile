@@ -1,7 +1,11 @@
 # What one can do here. `make` alone lists it.
 
 SHELL  := /bin/sh
-PYTHON ?= python3
+# Python built without optimisations, as pyenv does unless told otherwise, costs twice the CPU: the system's own goes first
+# where it is new enough and complete, and then whatever is called python3.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
+	$$p -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
+	done; echo python3)
 PREFIX ?= /opt/splice
 BIN    := .venv/bin
 # Nothing of the caller's pip settings decides what is installed; a company's proxy and certificates stay.
