@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from proxy.config.model import Address, SystemdAddress, TcpAddress, Tls, UnixAddress
@@ -28,7 +29,8 @@ def open_sockets(
 ) -> list[socket.socket]:
     """Return bound sockets for the ``addresses`` of ``section``; raises CannotListen, having closed those that it had opened."""
     opened: list[socket.socket] = []
-    try:
+    with ExitStack() as undo:
+        undo.callback(_close_all, opened)
         for address in addresses:
             match address:
                 case TcpAddress():
@@ -37,11 +39,13 @@ def open_sockets(
                     opened.append(_unix(address.path))
                 case SystemdAddress():
                     opened += _inherited(address.name, environ)
-    except BaseException:
-        for one in opened:
-            one.close()
-        raise
+        undo.pop_all()
     return opened
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext | None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -217,28 +218,28 @@ class Connections:
         name = origin.host if tls else None
         if origin.proxy is None:
             sock = await self._reach(origin.host, origin.port)
-            try:
+            with ExitStack() as undo:
+                undo.callback(sock.close)
                 await self._loop.create_connection(
                     lambda: connection, sock=sock, ssl=tls, server_hostname=name
                 )
-            except BaseException:
-                sock.close()
-                raise
+                undo.pop_all()
             return
         transport = await self._tunnel(origin, origin.proxy)
-        try:
+        with ExitStack() as undo:
+            undo.callback(transport.abort)
             if tls is None:
                 transport.set_protocol(connection)
                 connection.connection_made(transport)
                 transport.resume_reading()
-                return
-            secured = await self._loop.start_tls(transport, connection, tls, server_hostname=name)
-            if secured is None:
-                raise ConnectionResetError("the connection was lost during the TLS handshake")
-            connection.connection_made(secured)
-        except BaseException:
-            transport.abort()
-            raise
+            else:
+                secured = await self._loop.start_tls(
+                    transport, connection, tls, server_hostname=name
+                )
+                if secured is None:
+                    raise ConnectionResetError("the connection was lost during the TLS handshake")
+                connection.connection_made(secured)
+            undo.pop_all()
 
     async def _reach(self, host: str, port: int) -> socket.socket:
         # uvloop's create_connection tries the addresses one after the other, so a host whose IPv6 route swallows
@@ -257,21 +258,19 @@ class Connections:
     async def _tunnel(self, origin: Origin, proxy: tuple[str, int]) -> asyncio.Transport:
         """Return a transport that an egress proxy has joined to the origin, paused."""
         sock = await self._reach(*proxy)
-        try:
+        with ExitStack() as undo:
+            undo.callback(sock.close)
             transport, tunnel = await self._loop.create_connection(
                 lambda: _Tunnel(self._loop), sock=sock
             )
-        except BaseException:
-            sock.close()
-            raise
+            undo.pop_all()
         host = f"[{origin.host}]" if ":" in origin.host else origin.host
         target = f"{host}:{origin.port}".encode("ascii")
-        try:
+        with ExitStack() as undo:
+            undo.callback(transport.abort)
             transport.write(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, target))
             await tunnel.joined
-        except BaseException:
-            transport.abort()
-            raise
+            undo.pop_all()
         return transport
 
 

@@ -17,6 +17,7 @@ One read of up to 256 KiB may still be told after ``pause``: the transport had i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol, cast
 
@@ -300,24 +301,10 @@ class Connection(asyncio.Protocol):
             answer.feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, _Refused) as error:
             failure = _reason(error)
-        try:
-            if answer.status and not answer.told:
-                answer.told = True
-                receiver.head(answer.status, answer.headers)
-                if self._answer is not answer:
-                    return
-            parts = answer.parts
-            if parts:
-                answer.barren = 0
-                body = parts[0] if len(parts) == 1 else b"".join(parts)
-                parts.clear()
-                receiver.body(body)
-                if self._answer is not answer:
-                    return
-            elif answer.told:
-                answer.barren += len(data)
-        except Exception as error:  # noqa: BLE001 - a receiver's fault must not become the transport's
-            self._receiver_raised(error)
+        if not self._told(self._deliver, answer, receiver, len(data)):
+            self._give_up()
+        if self._answer is not answer:
+            # The receiver has ended the exchange.
             return
         if answer.ended:
             self._end(answer, clean=failure is None)
@@ -325,6 +312,22 @@ class Connection(asyncio.Protocol):
             self._fail(failure)
         elif answer.barren > MAX_BARREN:
             self._fail(Failure.malformed)
+
+    def _deliver(self, answer: _Answer, receiver: Receiver, size: int) -> None:
+        """Hand on what ``size`` bytes of the wire came to, unless the receiver ends the exchange meanwhile."""
+        if answer.status and not answer.told:
+            answer.told = True
+            receiver.head(answer.status, answer.headers)
+            if self._answer is not answer:
+                return
+        parts = answer.parts
+        if parts:
+            answer.barren = 0
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            receiver.body(body)
+        elif answer.told:
+            answer.barren += size
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._paused = False
@@ -368,7 +371,7 @@ class Connection(asyncio.Protocol):
         receiver = self._detach()
         self.close()
         if receiver is not None:
-            self._tell_failed(receiver, failure)
+            self._told(receiver.failed, failure)
 
     def _death(self, answer: _Answer) -> Failure:
         if answer.told:
@@ -386,29 +389,27 @@ class Connection(asyncio.Protocol):
         self.resume()
         return receiver
 
-    # What a receiver raises goes to the loop's handler.
+    # What a receiver raises goes to the loop's handler, and whoever waits for the end of the exchange hears of it.
+
+    def _told(self, tell: Callable[..., None], *arguments: object) -> bool:
+        """Call a receiver; return whether it took it."""
+        try:
+            tell(*arguments)
+        except Exception as error:  # noqa: BLE001 - a receiver's fault must not become the transport's
+            self._report(error)
+            return False
+        return True
 
     def _tell_complete(self, receiver: Receiver) -> None:
-        try:
-            receiver.complete()
-        except Exception as error:  # noqa: BLE001 - as in data_received
-            self._report(error)
-            # Whoever waits for the end of this exchange would wait for ever.
-            self._tell_failed(receiver, Failure.internal)
+        if not self._told(receiver.complete):
+            self._told(receiver.failed, Failure.internal)
 
-    def _tell_failed(self, receiver: Receiver, failure: Failure) -> None:
-        try:
-            receiver.failed(failure)
-        except Exception as error:  # noqa: BLE001 - as in data_received
-            self._report(error)
-
-    def _receiver_raised(self, error: Exception) -> None:
+    def _give_up(self) -> None:
+        """Drop the connection of a receiver that raised."""
         receiver = self._receiver
         self.abort()
-        self._report(error)
         if receiver is not None:
-            # Whoever waits for the end of this exchange would wait for ever.
-            self._tell_failed(receiver, Failure.internal)
+            self._told(receiver.failed, Failure.internal)
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler(
