@@ -229,9 +229,13 @@ class Grant:
 
 def admit(limiters: Sequence[Limiter], tokens: int, now: float) -> Grant | Refusal:
     """Let a call of about ``tokens`` in by all ``limiters``, or by none: then return the one that keeps it out for longest."""
-    refusals = [one for one in (limiter.refusal(tokens, now) for limiter in limiters) if one]
-    if refusals:
-        return max(refusals, key=lambda refusal: refusal.retry_after)
+    for limiter in limiters:
+        if not limiter.lets_in(tokens, now):
+            refusals = [one.refusal(tokens, now) for one in limiters]
+            return max(
+                [one for one in refusals if one is not None],
+                key=lambda refusal: refusal.retry_after,
+            )
     return Grant(tuple([(limiter, limiter.take(tokens, now)) for limiter in limiters]))
 
 
@@ -252,6 +256,14 @@ class Standing:
     tokens: Left | None
 
 
+def standing(limiters: Sequence[Limiter], now: float) -> Standing:
+    """Return what ``limiters`` have left together: of two limits the one that has less."""
+    return Standing(
+        _least([one.requests for one in limiters], now),
+        _least([one.tokens for one in limiters], now),
+    )
+
+
 class KeyLimits:
     """The limits of all keys, by key and by key and model. Unused keys cost nothing after a ``sweep``."""
 
@@ -264,17 +276,15 @@ class KeyLimits:
         self._concurrency = concurrency
         self._limiters: dict[tuple[str, str | None], Limiter] = {}
 
-    def admit(self, key: Key, model: str, tokens: int, now: float) -> Grant | Refusal:
-        """Let a call of ``key`` to the public name ``model`` in, for about ``tokens``; or tell why not."""
-        return admit(self._of(key, model, now), tokens, now)
-
-    def standing(self, key: Key, model: str | None, now: float) -> Standing:
-        """Return what is left for ``key`` on ``model`` (None: on any); of two limits the one that has less left."""
-        limiters = self._of(key, model, now)
-        return Standing(
-            _least([one.requests for one in limiters], now),
-            _least([one.tokens for one in limiters], now),
-        )
+    def of(self, key: Key, model: str | None, now: float) -> list[Limiter]:
+        """Return what limits ``key`` on the public name ``model`` (None: on any)."""
+        concurrency = self._concurrency if key.concurrency is None else key.concurrency
+        found = [self._limiter((key.hash, None), key.rpm, key.tpm, concurrency, now)]
+        if model is not None and (quota := self._models.get(model)) is not None:
+            found.append(
+                self._limiter((key.hash, model), quota.rpm, quota.tpm, quota.concurrency, now)
+            )
+        return found
 
     def running(self, key: Key) -> int:
         """Return how many calls of ``key`` run."""
@@ -290,19 +300,22 @@ class KeyLimits:
     def __len__(self) -> int:
         return len(self._limiters)
 
-    def _of(self, key: Key, model: str | None, now: float) -> list[Limiter]:
-        concurrency = self._concurrency if key.concurrency is None else key.concurrency
-        found = [self._limiter((key.hash, None), Quota(key.rpm, key.tpm, concurrency), now)]
-        if model is not None and (quota := self._models.get(model)) is not None:
-            found.append(self._limiter((key.hash, model), quota, now))
-        return found
-
-    def _limiter(self, name: tuple[str, str | None], quota: Quota, now: float) -> Limiter:
+    def _limiter(
+        self,
+        name: tuple[str, str | None],
+        rpm: int | None,
+        tpm: int | None,
+        concurrency: int | None,
+        now: float,
+    ) -> Limiter:
         limiter = self._limiters.get(name)
         if limiter is None:
+            quota = Quota(rpm, tpm, concurrency)
             limiter = self._limiters[name] = Limiter(quota, now, name[1])
-        elif limiter.quota != quota:
-            limiter.adjust(quota, now)
+            return limiter
+        was = limiter.quota
+        if was.rpm != rpm or was.tpm != tpm or was.concurrency != concurrency:
+            limiter.adjust(Quota(rpm, tpm, concurrency), now)
         return limiter
 
 

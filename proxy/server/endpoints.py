@@ -19,7 +19,7 @@ from proxy.providers import Provider
 from proxy.relay.call import Call, CannotCount
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
-from proxy.routing.limits import Refusal
+from proxy.routing.limits import Refusal, admit, standing
 from proxy.server import listing
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
@@ -186,10 +186,9 @@ async def _carry(
     """Run the call within the key's limits; whatever happens, its books are closed when this returns."""
     now = gateway.now()
     tokens = 0 if counting or not gateway.counts_tokens else _about(asked)
-    grant = gateway.key_limits.admit(key, route.name, tokens, now)
-    exchange.delivery.fields += limit_fields(
-        gateway.key_limits.standing(key, route.name, now), asked.dialect, gateway.clock()
-    )
+    limiters = gateway.key_limits.of(key, route.name, now)
+    grant = admit(limiters, tokens, now)
+    exchange.delivery.fields += limit_fields(standing(limiters, now), asked.dialect, asked.now)
     if isinstance(grant, Refusal):
         raise grant.error()
     call = Call(

@@ -21,6 +21,7 @@ from proxy.routing.limits import (
     Standing,
     TokenBucket,
     admit,
+    standing,
 )
 
 
@@ -275,16 +276,16 @@ def limits(*models: Model, concurrency: int = 64) -> KeyLimits:
 
 def test_each_key_has_its_own_limits():
     both = limits()
-    assert isinstance(both.admit(key("a", rpm=1), "m", 0, 0.0), Grant)
-    assert isinstance(both.admit(key("a", rpm=1), "m", 0, 0.0), Refusal)
-    assert isinstance(both.admit(key("b", rpm=1), "m", 0, 0.0), Grant)
+    assert isinstance(admit(both.of(key("a", rpm=1), "m", 0.0), 0, 0.0), Grant)
+    assert isinstance(admit(both.of(key("a", rpm=1), "m", 0.0), 0, 0.0), Refusal)
+    assert isinstance(admit(both.of(key("b", rpm=1), "m", 0.0), 0, 0.0), Grant)
 
 
 def test_a_key_that_sets_no_concurrency_has_the_default():
     narrow = limits(concurrency=1)
-    grant = narrow.admit(key(), "m", 0, 0.0)
-    assert isinstance(narrow.admit(key(), "m", 0, 0.0), Refusal)
-    assert isinstance(narrow.admit(key(concurrency=2), "m", 0, 0.0), Grant)
+    grant = admit(narrow.of(key(), "m", 0.0), 0, 0.0)
+    assert isinstance(admit(narrow.of(key(), "m", 0.0), 0, 0.0), Refusal)
+    assert isinstance(admit(narrow.of(key(concurrency=2), "m", 0.0), 0, 0.0), Grant)
     assert isinstance(grant, Grant)
     assert narrow.running(key()) == 2
     assert narrow.running(key("other")) == 0
@@ -292,41 +293,47 @@ def test_a_key_that_sets_no_concurrency_has_the_default():
 
 def test_a_model_has_limits_for_each_key():
     shared = limits(Model(name="m", rpm=1), Model(name="t", tpm=10), Model(name="free"))
-    assert isinstance(shared.admit(key("a"), "m", 0, 0.0), Grant)
-    refusal = shared.admit(key("a"), "m", 0, 0.0)
+    assert isinstance(admit(shared.of(key("a"), "m", 0.0), 0, 0.0), Grant)
+    refusal = admit(shared.of(key("a"), "m", 0.0), 0, 0.0)
     assert isinstance(refusal, Refusal)
     assert refusal.model == "m"
-    assert isinstance(shared.admit(key("b"), "m", 0, 0.0), Grant)
-    assert isinstance(shared.admit(key("a"), "free", 0, 0.0), Grant)
-    assert isinstance(shared.admit(key("a"), "t", 10, 0.0), Grant)
-    assert isinstance(shared.admit(key("a"), "t", 10, 0.0), Refusal)
+    assert isinstance(admit(shared.of(key("b"), "m", 0.0), 0, 0.0), Grant)
+    assert isinstance(admit(shared.of(key("a"), "free", 0.0), 0, 0.0), Grant)
+    assert isinstance(admit(shared.of(key("a"), "t", 0.0), 10, 0.0), Grant)
+    assert isinstance(admit(shared.of(key("a"), "t", 0.0), 10, 0.0), Refusal)
 
 
 def test_the_headers_have_the_real_numbers_of_the_narrower_limit():
     shared = limits(Model(name="m", rpm=6))
     one = key(rpm=60, tpm=600)
-    shared.admit(one, "m", 60, 0.0)
-    assert shared.standing(one, "m", 0.0) == Standing(Left(6, 5, 10.0), Left(600, 540, 6.0))
-    assert shared.standing(one, None, 0.5) == Standing(Left(60, 59, 0.5), Left(600, 545, 5.5))
-    assert shared.standing(key("free"), "x", 0.0) == Standing(None, None)
+    admit(shared.of(one, "m", 0.0), 60, 0.0)
+    assert standing(shared.of(one, "m", 0.0), 0.0) == Standing(
+        Left(6, 5, 10.0), Left(600, 540, 6.0)
+    )
+    assert standing(shared.of(one, None, 0.5), 0.5) == Standing(
+        Left(60, 59, 0.5), Left(600, 545, 5.5)
+    )
+    assert standing(shared.of(key("free"), "x", 0.0), 0.0) == Standing(None, None)
 
 
 def test_changed_limits_hold_at_once_and_forget_nothing():
     shared = limits()
-    grants = [shared.admit(key(rpm=10), "m", 0, 0.0) for _ in range(4)]
+    grants = [admit(shared.of(key(rpm=10), "m", 0.0), 0, 0.0) for _ in range(4)]
     changed = key(rpm=5, tpm=100, concurrency=4)
-    refusal = shared.admit(changed, "m", 0, 0.0)
+    refusal = admit(shared.of(changed, "m", 0.0), 0, 0.0)
     assert isinstance(refusal, Refusal)
     assert refusal.limit is Limit.CONCURRENCY
     assert isinstance(grants[0], Grant)
     grants[0].release(30, 0.0)
-    assert shared.standing(changed, "m", 0.0) == Standing(Left(5, 1, 48.0), Left(100, 70, 18.0))
-    assert shared.standing(key(), "m", 0.0) == Standing(None, None)
+    assert standing(shared.of(changed, "m", 0.0), 0.0) == Standing(
+        Left(5, 1, 48.0), Left(100, 70, 18.0)
+    )
+    assert standing(shared.of(key(), "m", 0.0), 0.0) == Standing(None, None)
 
 
 def test_keys_that_do_nothing_are_forgotten():
     shared = limits(Model(name="m", rpm=60))
-    grant = shared.admit(key(rpm=60), "m", 0, 0.0)
+    grant = admit(shared.of(key(rpm=60), "m", 0.0), 0, 0.0)
     assert isinstance(grant, Grant)
     shared.sweep(10.0)
     assert len(shared) == 2
@@ -337,7 +344,7 @@ def test_keys_that_do_nothing_are_forgotten():
 
 def test_limits_that_are_not_whole_again_are_kept():
     shared = limits()
-    grant = shared.admit(key(rpm=6), "m", 0, 0.0)
+    grant = admit(shared.of(key(rpm=6), "m", 0.0), 0, 0.0)
     assert isinstance(grant, Grant)
     grant.release(0, 0.0)
     shared.sweep(5.0)
@@ -372,12 +379,12 @@ class Keys(RuleBasedStateMachine):
         tokens=st.integers(0, 4000),
     )
     def ask(self, name, model, tokens):
-        before = self.limits.standing(self._key(name), model, self.now)
-        answer = self.limits.admit(self._key(name), model, tokens, self.now)
+        before = standing(self.limits.of(self._key(name), model, self.now), self.now)
+        answer = admit(self.limits.of(self._key(name), model, self.now), tokens, self.now)
         if isinstance(answer, Refusal):
             assert answer.retry_after > 0
             # Nothing is burnt.
-            assert self.limits.standing(self._key(name), model, self.now) == before
+            assert standing(self.limits.of(self._key(name), model, self.now), self.now) == before
             return (name, None)
         self.running[name] += 1
         self.admitted[name] += 1
@@ -401,11 +408,11 @@ class Keys(RuleBasedStateMachine):
         for name, count in self.running.items():
             assert self.limits.running(self._key(name)) == count <= self.SLOTS
             for model in ("m", "free"):
-                standing = self.limits.standing(self._key(name), model, self.now)
-                assert standing.requests is not None
-                assert standing.tokens is not None
-                assert standing.requests.remaining >= 0
-                assert standing.tokens.remaining >= 0
+                left = standing(self.limits.of(self._key(name), model, self.now), self.now)
+                assert left.requests is not None
+                assert left.tokens is not None
+                assert left.requests.remaining >= 0
+                assert left.tokens.remaining >= 0
 
 
 TestKeys = Keys.TestCase
