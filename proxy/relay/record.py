@@ -41,6 +41,10 @@ class Record:
     stream: bool = False
     attempts: int = 0
     usage: Usage | None = None
+    cost_micro: int = 0
+    """What we pay for it, in micro-USD."""
+    price_micro: int = 0
+    """What the key pays for it."""
     error: GatewayError | None = None
     queue: float = 0.0
     connect: float = 0.0
