@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import orjson
 
@@ -29,6 +30,12 @@ from proxy.providers import Flags
 from proxy.usage import Usage, at_least
 
 _BOM = b"\xef\xbb\xbf"
+_NOTHING = b"\0"
+"""What no frame begins with."""
+_LEARNABLE = 4096
+"""Bytes; a longer frame is no token."""
+_text_at = cast(Callable[[bytes, int], re.Match[bytes]], re.compile(rb'[^"\\\x00-\x1f]*').match)
+"""Matches, always, a text with nothing escaped, and so with nothing in it that could be more than text."""
 
 
 class Splice(ABC):
@@ -52,13 +59,27 @@ class Splice(ABC):
         self._rest = Unfinished()
         self._started = False
         self._flowing = False
-        self._before = self._after = b""
+        self._before = _NOTHING
+        """What stands before the text of the frame that was learnt."""
+        self._after: bytes | None = None
+        """What stands behind it."""
         self._ending: re.Pattern[bytes] | None = None
+        """What may stand behind it as well, where that is padded differently each time."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes for the client that ``data`` completes. Runs once a read."""
         if self._flowing:
-            # Content has come and no frame is unfinished, so this read begins with a frame.
+            # Content has come and no frame is unfinished, so this read begins with a frame. From token to token a stream changes
+            # its text and nothing else: a frame that is like the one that was learnt but for that has nothing to be looked into.
+            # The methods of bytes are used where "in" would read better, since that takes twice as long.
+            if data.startswith(self._before):
+                text_end = _text_at(data, len(self._before)).end()
+                rest = data[text_end:]
+                if rest == self._after or (
+                    self._ending is not None and self._ending.fullmatch(rest)
+                ):
+                    self.events += 1
+                    return data
             count = self._plain(data)
             if count:
                 self.events += count
@@ -148,22 +169,6 @@ class Splice(ABC):
 
     # Frames.
 
-    def _is_like_the_last(self, whole: bytes) -> bool:
-        """Tell whether ``whole`` is the frame that was learnt but for its text, and so has nothing to be looked into.
-
-        From token to token a stream changes its text and nothing else: two comparisons instead of ten searches. The methods
-        of bytes are used where "in" would read better, since that takes twice as long.
-        """
-        if not self._before or not whole.startswith(self._before):
-            return False
-        text = _TEXT.match(whole, len(self._before))
-        if text is None or not whole.startswith(self._after, text.end()):
-            return False
-        rest = text.end() + len(self._after)
-        if self._ending is None:
-            return rest == len(whole)
-        return self._ending.fullmatch(whole, rest) is not None
-
     def _each(self, blocks: list[bytes]) -> bytes:
         out = []
         for block in blocks:
@@ -204,8 +209,6 @@ class ChatSplice(Splice):
         self._finished = False
 
     def _plain(self, whole: bytes) -> int:
-        if self._is_like_the_last(whole):
-            return 1
         count = _count_plain(whole)
         if count == 1:
             self._learn(whole)
@@ -213,13 +216,12 @@ class ChatSplice(Splice):
 
     def _learn(self, frame: bytes) -> None:
         start = frame.find(_CONTENT) + len(_CONTENT)
-        text = _TEXT.match(frame, start) if start >= len(_CONTENT) else None
-        if text is None:
+        if start < len(_CONTENT) or len(frame) > _LEARNABLE:
             return
-        padding = frame.find(_PADDING, text.end())
-        tail = len(frame) if padding < 0 else padding + len(_PADDING)
-        self._before, self._after = frame[:start], frame[text.end() : tail]
-        self._ending = None if padding < 0 else _PADDING_END
+        end = _text_at(frame, start).end()
+        padding = frame.find(_PADDING, end)
+        self._before, self._after = frame[:start], frame[end:]
+        self._ending = None if padding < 0 else _padded(frame[end : padding + len(_PADDING)])
 
     def _block(self, block: bytes) -> bytes:
         event = parse_block(block)
@@ -285,10 +287,12 @@ class ChatSplice(Splice):
         return chat_error_frame(error, self._request_id)
 
 
-_TEXT = re.compile(rb'[^"\\\x00-\x1f]*')
-"""A text with nothing escaped, and so with nothing in it that could be more than text."""
-_PADDING_END = re.compile(rb'[\w-]*"}\n\n')
-"""How OpenAI's padded frames end: random letters, against those who count bytes on the wire."""
+@lru_cache(maxsize=64)
+def _padded(tail: bytes) -> re.Pattern[bytes]:
+    """Return how OpenAI's padded frames end: ``tail``, then random letters against those who count bytes on the wire."""
+    return re.compile(re.escape(tail) + rb'[\w-]*"}\n\n')
+
+
 _CONTENT = b'"content":"'
 _PADDING = b',"obfuscation":"'
 
@@ -323,17 +327,16 @@ class NamedSplice(Splice):
     """How a frame of plain content begins."""
     OPENING: bytes
     """What stands before its text; empty where no two frames are alike."""
-    ENDING: re.Pattern[bytes]
-    """What stands behind its text: braces, and the spaces with which Anthropic pads them."""
+    ENDING: re.Pattern[bytes] | None
+    """What stands behind its text: a quote, braces, and the spaces with which Anthropic pads them."""
 
     def _learn(self, frame: bytes) -> None:
         start = frame.find(self.OPENING) + len(self.OPENING)
-        if start >= len(self.OPENING):
-            self._before, self._after, self._ending = frame[:start], b'"', self.ENDING
+        if self.OPENING and start >= len(self.OPENING) and len(frame) <= _LEARNABLE:
+            end = _text_at(frame, start).end()
+            self._before, self._after, self._ending = frame[:start], frame[end:], self.ENDING
 
     def _plain(self, whole: bytes) -> int:
-        if self._is_like_the_last(whole):
-            return 1
         count = whole.count(self.PLAIN)
         if (
             count
@@ -381,7 +384,7 @@ class MessagesSplice(NamedSplice):
 
     PLAIN = b"event: content_block_delta\ndata: {"
     OPENING = b'"delta":{"type":"text_delta","text":"'
-    ENDING = re.compile(rb" *\} *\} *\n\n")
+    ENDING = re.compile(rb'" *\} *\} *\n\n')
 
     def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
         super().__init__(request_id, flags, estimate_input)
@@ -432,7 +435,7 @@ class ResponsesSplice(NamedSplice):
     PLAIN = b"event: response.output_text.delta\ndata: {"
     # Each event has a number of its own in front of the text, so no two are alike.
     OPENING = b""
-    ENDING = re.compile(b"")
+    ENDING = None
 
     def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
         super().__init__(request_id, flags, estimate_input)

@@ -80,7 +80,7 @@ class Attempt:
     """A receiver of one answer. ``outcome`` is resolved once; ``committed`` says that the client has bytes of it."""
 
     __slots__ = (
-        "_held", "_held_reads", "_held_size", "_host", "_now", "_plan", "_refusal", "_size",
+        "_flowing", "_held", "_held_reads", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_write",
         "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at", "status",
     )  # fmt: skip
 
@@ -105,6 +105,9 @@ class Attempt:
         self._size = 0
         self.answer = answer
         self.committed = committed
+        self._write = host.delivery.write
+        self._flowing = answer if committed else None
+        """The answer whose bytes go on as they come: content has come, and the end has not."""
         self.connection = connection
         self.headers: dict[bytes, bytes] = {}
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
@@ -125,6 +128,7 @@ class Attempt:
         self._host.first_byte(self._now())
         if not 200 <= status < 300:
             self._refusal = []
+            self._flowing = None
             return
         coding = headers.get(b"content-encoding", b"identity")
         if coding.lower() not in _NO_CODING:
@@ -142,8 +146,8 @@ class Attempt:
             self.answer = self._plan.answer(not streams)
 
     def body(self, data: bytes) -> None:
-        answer = self.answer
-        if self.committed and answer is not None and self.over_at is None and self._refusal is None:
+        answer = self._flowing
+        if answer is not None:
             # The way of every token.
             try:
                 out = answer.feed(data)
@@ -153,8 +157,9 @@ class Attempt:
             if answer.ended:
                 self._conclude(out)
             elif out:
-                self._host.delivery.write(out)
+                self._write(out)
             return
+        answer = self.answer
         if self._refusal is not None:
             self._refusal.append(data)
             self._held_size += len(data)
@@ -265,6 +270,7 @@ class Attempt:
             self._begin(out)
 
     def _begin(self, out: bytes) -> None:
+        self._flowing = self.answer
         now = self._now()
         fields = self._host.first_content(now)
         delivery = self._host.delivery
@@ -283,6 +289,7 @@ class Attempt:
             out = self._released() + out
             self._begin(b"")
         self.over_at = self._now()
+        self._flowing = None
         self._host.settle(answer)
         self._host.delivery.finish(out)
         self._resolve(Delivered())
@@ -306,6 +313,7 @@ class Attempt:
     def _give_up(self, error: GatewayError, *, abort: bool = True) -> None:
         if abort:
             self.connection.abort()
+        self._flowing = None
         self._resolve(Refused(error))
 
     def _resolve(self, outcome: Outcome) -> None:

@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
         self.last_read = self._now()
         transport = self._transport
         if transport is None or transport.is_closing():
-            self._fail(self._death(self._answer))
+            self._fail(self._death(self._answer, None))
         elif isinstance(request, bytes):
             transport.write(request)
         else:
@@ -301,33 +301,31 @@ class Connection(asyncio.Protocol):
             answer.feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, _Refused) as error:
             failure = _reason(error)
-        if not self._told(self._deliver, answer, receiver, len(data)):
-            self._give_up()
-        if self._answer is not answer:
-            # The receiver has ended the exchange.
-            return
+        if answer.status:
+            if not answer.told:
+                answer.told = True
+                receiver.head(answer.status, answer.headers)
+                if self._answer is not answer:
+                    return
+            parts = answer.parts
+            if parts:
+                # The way of every token: from here to the client's transport it is a call each for the receiver, its answer
+                # and its delivery.
+                answer.barren = 0
+                body = parts[0] if len(parts) == 1 else b"".join(parts)
+                parts.clear()
+                receiver.body(body)
+                if self._answer is not answer:
+                    # The receiver has ended the exchange.
+                    return
+            else:
+                answer.barren += len(data)
         if answer.ended:
             self._end(answer, clean=failure is None)
         elif failure is not None:
             self._fail(failure)
         elif answer.barren > MAX_BARREN:
             self._fail(Failure.malformed)
-
-    def _deliver(self, answer: _Answer, receiver: Receiver, size: int) -> None:
-        """Hand on what ``size`` bytes of the wire came to, unless the receiver ends the exchange meanwhile."""
-        if answer.status and not answer.told:
-            answer.told = True
-            receiver.head(answer.status, answer.headers)
-            if self._answer is not answer:
-                return
-        parts = answer.parts
-        if parts:
-            answer.barren = 0
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts.clear()
-            receiver.body(body)
-        elif answer.told:
-            answer.barren += size
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._paused = False
@@ -340,7 +338,7 @@ class Connection(asyncio.Protocol):
             if receiver is not None:
                 self._tell_complete(receiver)
         else:
-            self._fail(self._death(answer))
+            self._fail(self._death(answer, exc))
 
     # The end of an exchange.
 
@@ -373,7 +371,10 @@ class Connection(asyncio.Protocol):
         if receiver is not None:
             self._told(receiver.failed, failure)
 
-    def _death(self, answer: _Answer) -> Failure:
+    def _death(self, answer: _Answer, exc: BaseException | None) -> Failure:
+        if exc is not None and not isinstance(exc, OSError):
+            # What a receiver raised: the transport has reported it and closed.
+            return Failure.internal
         if answer.told:
             return Failure.truncated
         if self._served and not answer.begun and self._now() - self.last_read <= IDLE_DEATH:
@@ -389,7 +390,8 @@ class Connection(asyncio.Protocol):
         self.resume()
         return receiver
 
-    # What a receiver raises goes to the loop's handler, and whoever waits for the end of the exchange hears of it.
+    # What a receiver raises while it is told of a read, the transport takes for its own failure: it reports it and closes.
+    # At the end of an exchange the transport may already be somebody else's, so there it is caught and reported here.
 
     def _told(self, tell: Callable[..., None], *arguments: object) -> bool:
         """Call a receiver; return whether it took it."""
@@ -402,13 +404,6 @@ class Connection(asyncio.Protocol):
 
     def _tell_complete(self, receiver: Receiver) -> None:
         if not self._told(receiver.complete):
-            self._told(receiver.failed, Failure.internal)
-
-    def _give_up(self) -> None:
-        """Drop the connection of a receiver that raised."""
-        receiver = self._receiver
-        self.abort()
-        if receiver is not None:
             self._told(receiver.failed, Failure.internal)
 
     def _report(self, error: Exception) -> None:

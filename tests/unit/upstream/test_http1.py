@@ -386,16 +386,16 @@ def test_who_aborts_hears_nothing_more(at, told):
 @pytest.mark.parametrize(
     ("at", "told"), [("head", ["head", "failed"]), ("body", ["head", "body", "failed"])]
 )
-def test_what_a_receiver_raises_goes_to_the_loop_and_ends_the_exchange(at, told):
+def test_what_a_receiver_raises_is_for_the_transport_which_then_ends_the_exchange(at, told):
     line = Line()
     meddler = Meddler(line, at, raise_oops)
     line.connection.send(b"", meddler)
-    line.connection.data_received(CHUNKED + b"1\r\na\r\n")
-    line.connection.connection_lost(None)
+    with pytest.raises(RuntimeError, match="oops") as raised:
+        line.connection.data_received(CHUNKED + b"1\r\na\r\n")
+    line.connection.connection_lost(raised.value)
     assert meddler.told == told
     assert meddler.end == Failure.internal
-    assert line.transport.closing
-    assert [str(context["exception"]) for context in line.clock.reported] == ["oops"]
+    assert line.owner.events == ["lost"]
 
 
 def test_what_a_receiver_raises_at_the_end_does_not_cost_the_connection():
@@ -626,7 +626,7 @@ async def test_a_paused_exchange_holds_its_upstream_back():
         owner.heir.close()
 
 
-async def test_what_a_receiver_raises_does_not_reach_the_transport():
+async def test_what_a_receiver_raises_is_reported_and_closes_the_connection():
     reported = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: reported.append(context))
