@@ -33,6 +33,7 @@ from proxy.log import Bridge, Log, open_log
 from proxy.relay.call import Means
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
+from proxy.relay.way import Ways
 from proxy.routing.catalog import Catalog
 from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
@@ -165,6 +166,7 @@ class Running:
         """Wait until no call runs, for at most ``seconds``; tell whether that is so."""
         if not self.gateway.calls:
             return True
+        self.gateway.idle.clear()
         try:
             await asyncio.wait_for(self.gateway.idle.wait(), seconds)
         except TimeoutError:
@@ -227,7 +229,7 @@ async def start(
         connections=connections,
         streaming=config.streaming,
         retry=config.retry,
-        agent=f"splice/{__version__}".encode(),
+        ways=Ways(f"splice/{__version__}".encode()),
         expose=config.server.expose,
         frame_error={
             "chat": chat_error_frame,

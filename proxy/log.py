@@ -18,7 +18,9 @@ Level = Literal["debug", "info", "warning", "error"]
 _ORDER: dict[str, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _PRIORITY: dict[str, bytes] = {"debug": b"<7>", "info": b"<6>", "warning": b"<4>", "error": b"<3>"}
 _LONGEST = 256
-"""Characters of a string that came from outside; a message of ours is never near it."""
+"""Characters of a string in a long line: it came from outside, since nothing of ours is near it."""
+_LONG = 1024
+"""Bytes of a line in which it is worth looking for such strings: looking costs as much as writing the line."""
 
 _DELAY = 0.02
 """Seconds for which lines are gathered, and lost if the process is killed in them."""
@@ -27,7 +29,7 @@ _STANDARD_ERROR = 2
 
 
 class Log:
-    """Writes lines to one file descriptor. Strings are cut at 256 characters, and what is no text becomes question marks.
+    """Writes lines to one file descriptor. Strings of a long line are cut; what is no text becomes question marks.
 
     Inside a running loop, lines are gathered and written together a few milliseconds later: a write for each request would
     cost as much as the request's own. ``flush`` writes what is gathered; errors are written at once.
@@ -72,10 +74,10 @@ class Log:
         if _ORDER[level] < self._threshold:
             return
         entry = {"ts": self._moment(), "level": level, "msg": message, **fields}
-        for name, value in entry.items():
-            if type(value) is str and len(value) > _LONGEST and name != "exception":
-                entry[name] = value[:_LONGEST]
-        line = _json(entry) if self._form == "json" else _text(entry)
+        render = _json if self._form == "json" else _text
+        line = render(entry)
+        if len(line) > _LONG:
+            line = render(_cut(entry))
         if self._journal:
             line = _PRIORITY[level] + line
         self._lines.append(line)
@@ -136,6 +138,13 @@ class Bridge(logging.Handler):
             self._log.failure(record.getMessage(), exception, logger=record.name)
         else:
             self._log.warning(record.getMessage(), logger=record.name)
+
+
+def _cut(entry: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value[:_LONGEST] if type(value) is str and name != "exception" else value
+        for name, value in entry.items()
+    }
 
 
 def _json(entry: dict[str, Any]) -> bytes:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from urllib.parse import quote
 
 from proxy.config.model import Retry, Streaming, Target
 from proxy.dialects.answer import Answer, Translation, Whole
@@ -24,19 +22,19 @@ from proxy.relay.head import (
 )
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
+from proxy.relay.way import Ways
 from proxy.routing.affinity import session_of
 from proxy.routing.catalog import Route
 from proxy.routing.pool import Lease, Pool, in_turn
 from proxy.routing.seat import Seat
-from proxy.upstream.connections import ConnectFailed, Connections, Origin, post
-from proxy.upstream.headers import account_lines, client_lines, head_bytes
+from proxy.upstream.connections import ConnectFailed, Connections, post
+from proxy.upstream.headers import client_lines, head_bytes
 from proxy.upstream.http1 import Failure
 
 _CLIENT_LEFT = 499
 _LEAST_WAIT = 0.05
 """Seconds: an account that is back at this very moment is looked at again, but not in a busy loop."""
 _TIMEOUTS = frozenset((Kind.TIMEOUT_CONNECT, Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
-_PATH_SAFE = "/?&=:%@,+~!$'()*;-._"
 _CONNECT_FAILURES: Mapping[Failure, Kind] = {Failure.connect_timeout: Kind.TIMEOUT_CONNECT}
 
 
@@ -55,7 +53,7 @@ class Means:
     connections: Connections
     streaming: Streaming
     retry: Retry
-    agent: bytes
+    ways: Ways
     expose: frozenset[str]
     frame_error: Mapping[str, Callable[[GatewayError, str], bytes]]
     settle: Callable[[Record], None]
@@ -311,10 +309,9 @@ class Call:
         committed: bool = False,
         fresh: bool = False,
     ) -> Outcome:
-        account, provider = seat.account, seat.provider
-        url = provider.url(plan.dialect, plan.path, account.base_url)
-        origin, target = _split(url, account.proxy)
-        request = post(target, origin.host_header, self._head(seat, plan), body)
+        origin, head = self._means.ways.of(seat, plan)
+        lines = client_lines(plan.dialect, self._headers, native=plan.native)
+        request = post(head + head_bytes(lines) if lines else head, body)
         before = self._loop.time()
         try:
             connection = await self._means.connections.acquire(
@@ -331,18 +328,6 @@ class Call:
         if self.delivery.paused_at is not None:
             connection.pause()
         return await attempt.outcome
-
-    def _head(self, seat: Seat, plan: Plan) -> bytes:
-        """Return the header lines of the request; an account's own are rendered once."""
-        head = seat.heads.get(plan.stream)
-        if head is None:
-            account = seat.account
-            secret = account.api_key.reveal() if account.api_key is not None else None
-            lines = account_lines(
-                seat.provider.auth, secret, stream=plan.stream, agent=self._means.agent
-            )
-            head = seat.heads[plan.stream] = head_bytes(lines)
-        return head + head_bytes(client_lines(plan.dialect, self._headers, native=plan.native))
 
     # What a try tells.
 
@@ -492,13 +477,3 @@ class Call:
 
     def _dropped_field(self) -> bytes:
         return dropped_fields(self._plan.dropped) if self._plan is not None else b""
-
-
-@lru_cache(maxsize=4096)
-def _split(url: str, proxy: str | None) -> tuple[Origin, bytes]:
-    """Return the origin of ``url`` and its request target."""
-    start = url.find("/", url.find("://") + 3)
-    # A model's name can stand in the path, and a client may have made it up.
-    return Origin.of(url, proxy), quote(
-        url[start:] if start >= 0 else "/", safe=_PATH_SAFE
-    ).encode()

@@ -8,16 +8,6 @@ from typing import Any
 from proxy.errors import GatewayError
 from proxy.usage import Usage
 
-_WHO_AND_WHERE = (
-    "key",
-    "team",
-    "client_request_id",
-    "trace_id",
-    "model",
-    "upstream_model",
-    "account",
-)
-
 
 @dataclass(slots=True, kw_only=True)
 class Record:
@@ -62,12 +52,21 @@ class Record:
             "stream": self.stream,
             "attempts": self.attempts,
             "duration_s": round(self.ended - self.started, 6),
-            "queue_s": round(self.queue, 6),
+            "queue_s": round(self.queue, 6) if self.queue else 0.0,
+            "key": self.key,
+            "model": self.model,
+            "upstream_model": self.upstream_model,
+            "account": self.account,
         }
-        for name in _WHO_AND_WHERE:
-            value = getattr(self, name)
-            if value is not None:
-                fields[name] = value
+        if self.account is None:
+            # A request that was refused has less to tell.
+            fields = {name: value for name, value in fields.items() if value is not None}
+        if self.team is not None:
+            fields["team"] = self.team
+        if self.client_request_id is not None:
+            fields["client_request_id"] = self.client_request_id
+        if self.trace_id is not None:
+            fields["trace_id"] = self.trace_id
         if self.first_content is not None:
             fields["ttft_s"] = round(self.first_content - self.started, 6)
         usage = self.usage

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from proxy.config.model import Key, Model
 from proxy.errors import GatewayError, Kind
@@ -18,23 +19,27 @@ from proxy.errors import GatewayError, Kind
 MINUTE = 60.0
 UNKNOWN_WAIT = 1.0
 """Seconds to tell whoever waits for a running call to end: nobody knows when it will."""
-_ROUNDING = 1e-3
-"""What the arithmetic of seconds may lose of a token: who waits as long as he was told must then get through."""
+_INSTANT = 1e-6
+"""Seconds that the arithmetic of seconds may lose: who waits as long as he was told must then get through."""
+_ROUNDING = 0.01
+"""What it may lose of a token."""
 _RETRY_SHARE = 0.2
 _RETRY_FLOOR = 3
 
 
 class TokenBucket:
-    """Tokens that come back evenly over a minute, up to ``capacity``. Times are seconds of any clock that only goes forward."""
+    """Tokens that come back evenly over a minute, up to ``capacity``. Times are seconds of any clock that only goes forward.
 
-    __slots__ = ("_at", "_rate", "capacity", "level")
+    All it knows is when it will be full: each token that is taken puts that off by the time in which one comes back. So
+    nothing has to be refilled before it can be asked, and a debt is a time more than a minute away.
+    """
+
+    __slots__ = ("_each", "capacity", "full_at")
 
     def __init__(self, capacity: int, now: float) -> None:
         self.capacity = capacity
-        self._rate = capacity / MINUTE
-        self.level = float(capacity)
-        """What was left when it was last asked; below 0 it is a debt."""
-        self._at = now
+        self._each = MINUTE / capacity
+        self.full_at = now
 
     def wait(self, amount: int, now: float) -> float:
         """Return the seconds until ``amount`` can be taken; 0.0 if it can be now.
@@ -43,43 +48,46 @@ class TokenBucket:
         """
         if not amount:
             return 0.0
-        lacking = min(amount, self.capacity) - self._refilled(now)
-        return lacking / self._rate if lacking > _ROUNDING else 0.0
+        room = self.capacity - amount
+        wait = self.full_at - now
+        if room > 0:
+            wait -= room * self._each
+        return wait if wait > _INSTANT else 0.0
 
     def take(self, amount: int, now: float) -> int:
         """Take ``amount``, for which ``wait`` was 0; return what was taken, at most a whole bucket."""
-        taken = min(amount, self.capacity)
-        if taken:
-            self.level = max(self._refilled(now) - taken, 0.0)
+        taken = min(self.capacity, amount)
+        full_at = self.full_at
+        self.full_at = max(now, full_at) + taken * self._each
         return taken
 
     def settle(self, taken: int, used: int, now: float) -> None:
         """Replace what was ``taken`` by what was ``used``."""
-        self.level = min(self._refilled(now) + taken - used, float(self.capacity))
+        full_at = self.full_at
+        self.full_at = max(now, full_at) + (used - taken) * self._each
 
     def remaining(self, now: float) -> int:
         """Return the whole tokens that are left; never below 0."""
-        return max(int(self._refilled(now) + _ROUNDING), 0)
+        behind = self.full_at - now
+        if behind <= 0:
+            return self.capacity
+        left = int(self.capacity - behind / self._each + _ROUNDING)
+        return max(0, left)
 
     def reset(self, now: float) -> float:
         """Return the seconds until the bucket is full, if nothing more is taken."""
-        return (self.capacity - self._refilled(now)) / self._rate
+        return max(self.full_at - now, 0.0)
 
     def resized(self, capacity: int, now: float) -> TokenBucket:
         """Return a bucket of another size from which as much is missing as from this one; only a debt outgrows it."""
-        level = self._refilled(now)
+        missing = self.reset(now) / self._each
         bucket = TokenBucket(capacity, now)
-        bucket.level = max(level + capacity - self.capacity, min(level, 0.0))
+        debt = max(missing - self.capacity, 0.0)
+        bucket.full_at = now + min(missing, capacity + debt) * MINUTE / capacity
         return bucket
 
-    def _refilled(self, now: float) -> float:
-        if now > self._at:
-            self.level = min(self.level + (now - self._at) * self._rate, float(self.capacity))
-            self._at = now
-        return self.level
-
     def __repr__(self) -> str:
-        return f"<TokenBucket {self.level:.1f} of {self.capacity}>"
+        return f"<TokenBucket of {self.capacity}, full at {self.full_at:.1f}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +149,13 @@ class Limiter:
         return self.concurrency is not None and self.running >= self.concurrency
 
     def lets_in(self, tokens: int, now: float) -> bool:
-        """Tell whether a call of so many tokens may go: what ``refusal`` says, for whoever does not ask why.
-
-        A bucket is only refilled if it must be: what was in it the last time is in it still.
-        """
+        """Tell whether a call of so many tokens may go: what ``refusal`` says, for whoever does not ask why."""
         if self.concurrency is not None and self.running >= self.concurrency:
             return False
-        requests = self.requests
-        if requests is not None and requests.level < 1 and requests.wait(1, now):
-            return False
-        bucket = self.tokens
-        return bucket is None or bucket.level >= tokens or not bucket.wait(tokens, now)
+        requests, bucket = self.requests, self.tokens
+        return (requests is None or not requests.wait(1, now)) and (
+            bucket is None or not bucket.wait(tokens, now)
+        )
 
     def wait(self, tokens: int, now: float) -> float:
         """Return the seconds until both buckets let a call of so many tokens through; slots are not looked at."""
@@ -239,8 +243,7 @@ def admit(limiters: Sequence[Limiter], tokens: int, now: float) -> Grant | Refus
     return Grant(tuple([(limiter, limiter.take(tokens, now)) for limiter in limiters]))
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(NamedTuple):
     """What a limit has left: ``reset`` seconds from now it is whole again."""
 
     limit: int
@@ -248,8 +251,7 @@ class Left:
     reset: float
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What the ``x-ratelimit-*`` headers tell; None where there is no limit."""
 
     requests: Left | None
@@ -258,10 +260,11 @@ class Standing:
 
 def standing(limiters: Sequence[Limiter], now: float) -> Standing:
     """Return what ``limiters`` have left together: of two limits the one that has less."""
-    return Standing(
-        _least([one.requests for one in limiters], now),
-        _least([one.tokens for one in limiters], now),
-    )
+    requests = tokens = None
+    for one in limiters:
+        requests = _lesser(requests, one.requests, now)
+        tokens = _lesser(tokens, one.tokens, now)
+    return Standing(requests, tokens)
 
 
 class KeyLimits:
@@ -342,10 +345,10 @@ def _adjusted(bucket: TokenBucket | None, capacity: int | None, now: float) -> T
     return TokenBucket(capacity, now) if bucket is None else bucket.resized(capacity, now)
 
 
-def _least(buckets: Iterable[TokenBucket | None], now: float) -> Left | None:
-    left = [
-        Left(bucket.capacity, bucket.remaining(now), bucket.reset(now))
-        for bucket in buckets
-        if bucket is not None
-    ]
-    return min(left, key=lambda one: one.remaining, default=None)
+def _lesser(left: Left | None, bucket: TokenBucket | None, now: float) -> Left | None:
+    if bucket is None:
+        return left
+    remaining = bucket.remaining(now)
+    if left is not None and left.remaining <= remaining:
+        return left
+    return Left(bucket.capacity, remaining, bucket.reset(now))

@@ -18,6 +18,7 @@ _WAITS = ((b"retry-after-ms", 0.001), (b"x-ms-retry-after-ms", 0.001), (b"retry-
 _OPENAI = b"x-ratelimit-remaining"
 _ANTHROPIC = b"anthropic-ratelimit-"
 _REMAINING = b"-remaining"
+_TOLD = (_OPENAI, _ANTHROPIC)
 _DURATION = re.compile(rb"(?:\d+(?:\.\d+)?(?:ms|us|d|h|m|s))+")
 _PART = re.compile(rb"(\d+(?:\.\d+)?)(ms|us|d|h|m|s)")
 _UNITS = {b"us": 1e-6, b"ms": 1e-3, b"s": 1.0, b"m": 60.0, b"h": 3600.0, b"d": 86_400.0}
@@ -61,6 +62,11 @@ class Hint:
 
 def read(headers: Mapping[bytes, bytes], wall: float) -> Reading | None:
     """Return what an answer's headers say is left, or None if they say nothing. ``wall`` is the time since 1970."""
+    for header in headers:
+        if header.startswith(_TOLD):
+            break
+    else:
+        return None
     requests: Remaining | None = None
     tokens: Remaining | None = None
     for name, left, reset in _limits(headers):

@@ -72,7 +72,7 @@ class Seat:
     """An account at work: what it carries, and what keeps it from carrying more."""
 
     __slots__ = (
-        "account", "cooldowns", "empty_until", "enabled", "heads", "limiter", "name", "priority",
+        "account", "cooldowns", "empty_until", "enabled", "limiter", "name", "priority",
         "provider", "spent", "told", "turn", "weight",
     )  # fmt: skip
 
@@ -82,8 +82,6 @@ class Seat:
         self.name = account.name
         self.priority = account.priority
         self.weight = account.weight
-        self.heads: dict[bool, bytes] = {}
-        """The account's header lines as bytes, for streamed calls and others."""
         self.limiter = Limiter(Quota(account.rpm, account.tpm, account.concurrency), now)
         self.enabled = True
         """False: an operator took it out."""

@@ -6,7 +6,7 @@ import base64
 import binascii
 from urllib.parse import parse_qsl
 
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy, istr
 
 from proxy.billing.keys import Keyring
 from proxy.config.model import Key
@@ -15,7 +15,8 @@ from proxy.errors import GatewayError, Kind
 MAX_CREDENTIAL = 1024
 """Characters; a key of ours has 60."""
 
-_HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
+_AUTHORIZATION = istr("authorization")
+_HEADERS = (_AUTHORIZATION, istr("x-api-key"), istr("x-goog-api-key"))
 
 
 def identify(headers: CIMultiDictProxy[str], query: str, keyring: Keyring) -> Key:
@@ -25,10 +26,13 @@ def identify(headers: CIMultiDictProxy[str], query: str, keyring: Keyring) -> Ke
     clients send two credentials, of which one is for somebody else: the one that is a key of ours counts. Two different
     keys of ours, or one header twice with different values, leave open who is meant.
     """
+    tokens = _credentials(headers, query)
+    if len(tokens) == 1:
+        key = keyring.find(tokens[0][1])
+        if key is not None:
+            return key
     found: dict[str, tuple[str, Key]] = {}
-    presented = False
-    for source, token in _credentials(headers, query):
-        presented = True
+    for source, token in tokens:
         key = keyring.find(token)
         if key is not None:
             found.setdefault(key.hash, (source, key))
@@ -37,7 +41,7 @@ def identify(headers: CIMultiDictProxy[str], query: str, keyring: Keyring) -> Ke
     if found:
         sources = " and ".join(source for source, _ in found.values())
         raise GatewayError(Kind.BAD_KEY, f"Two different keys came in {sources}: send one.")
-    if presented:
+    if tokens:
         raise GatewayError(
             Kind.BAD_KEY, "The API key is not valid. Check it for missing characters."
         )
@@ -51,14 +55,15 @@ def _credentials(headers: CIMultiDictProxy[str], query: str) -> list[tuple[str, 
     """Return the tokens of a request, each with where it stood."""
     tokens: list[tuple[str, str]] = []
     for name in _HEADERS:
-        values = headers.getall(name, ())
-        if not values:
+        if name not in headers:
             continue
+        values = headers.getall(name)
         if len(values) > 1 and len(set(values)) > 1:
             raise GatewayError(
                 Kind.BAD_KEY, f"The header {name} came twice with different values: send it once."
             )
-        token = _bearer_or_basic(values[0]) if name == "authorization" else values[0].strip()
+        value = values[0]
+        token = _bearer_or_basic(value) if name is _AUTHORIZATION else value.strip()
         if token and len(token) <= MAX_CREDENTIAL:
             tokens.append((name, token))
     if "key=" in query:

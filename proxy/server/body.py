@@ -6,12 +6,15 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from multidict import istr
 
 from proxy.errors import GatewayError, Kind, invalid
 
 MAX_CONTAINERS = 200_000
 """Objects and arrays. A million empty ones parse for half a second; real bodies hold a few thousand."""
 MAX_DEPTH = 100
+_EXPECT = istr("expect")
+_CONTENT_ENCODING = istr("content-encoding")
 
 _EMPTY = (
     "The request body is empty. A multi-line curl command loses everything after a line whose backslash is missing or is "
@@ -27,7 +30,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     _check_head(request, limit)
     if (
         request.transport is not None
-        and request.headers.get("expect", "").lower() == "100-continue"
+        and request.headers.get(_EXPECT, "").lower() == "100-continue"
     ):
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content = request.content
@@ -67,7 +70,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def _check_head(request: web.BaseRequest, limit: int) -> None:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    encoding = request.headers.get(_CONTENT_ENCODING, "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise GatewayError(
             Kind.ENCODING,

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import orjson
 from aiohttp import HttpVersion10, web
+from multidict import istr
 
 from proxy.config.model import Network
 from proxy.dialects.chat.encode import write_error as write_chat_error
@@ -20,6 +21,9 @@ from proxy.server.guard import Guard, Written
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+# Made once: every look-up by a plain string folds its case again.
+_X_REQUEST_ID = istr("x-request-id")
+_TRACEPARENT = istr("traceparent")
 _FAR_OFF = 60
 """Seconds. SDKs sleep for as long as they are told, so from here on they are told not to try again."""
 
@@ -60,12 +64,11 @@ class Exchange:
             started=now,
             route=self.path,
             dialect=dialect_of(self.path),
-            client_request_id=_matching(_CLIENT_ID, headers.get("x-request-id")),
-            trace_id=_trace_id(headers.get("traceparent")),
+            client_request_id=_matching(_CLIENT_ID, headers.get(_X_REQUEST_ID)),
+            trace_id=_trace_id(headers.get(_TRACEPARENT)),
         )
         fields = f"x-request-id: {self.request_id}\r\nrequest-id: {self.request_id}\r\n"
-        origin = headers.get("origin")
-        if cors and origin is not None:
+        if cors and (origin := headers.get("origin")) is not None:
             fields += cors_fields(origin, cors)
         self.delivery = Delivery(
             transport,

@@ -50,19 +50,18 @@ class Gateway:
     draining: bool = False
     calls: set[Call] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while no call runs."""
+    """Set when the last call has ended while draining."""
     digits: Digits = field(default_factory=Digits)
     random: random.Random = field(default_factory=random.Random)
 
     def enter(self, call: Call) -> None:
         """Count ``call`` among those that run."""
         self.calls.add(call)
-        self.idle.clear()
 
     def leave(self, call: Call) -> None:
         """Count ``call`` out."""
         self.calls.discard(call)
-        if not self.calls:
+        if self.draining and not self.calls:
             self.idle.set()
 
     async def handle(self, request: web.BaseRequest) -> Written:

@@ -13,34 +13,42 @@ def limit_fields(standing: Standing, dialect: str, wall: float) -> bytes:
 
     Nothing is said of a limit that there is not. ``wall`` is the time since 1970.
     """
-    lines = []
-    for what, left in (("requests", standing.requests), ("tokens", standing.tokens)):
-        if left is None:
-            continue
-        lines.append(
-            f"x-ratelimit-limit-{what}: {left.limit}\r\nx-ratelimit-remaining-{what}: {left.remaining}\r\n"
-            f"x-ratelimit-reset-{what}: {duration(left.reset)}\r\n"
-        )
-        if dialect == "messages":
-            lines.append(_anthropic(what, left, wall))
-    return "".join(lines).encode()
+    fields = b""
+    for what, left in zip(_KINDS, standing, strict=True):
+        if left is not None:
+            fields += _PLAIN[what] % (left.limit, left.remaining, duration(left.reset))
+            if dialect == "messages":
+                fields += _anthropic(what, left, wall)
+    return fields
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> bytes:
     """Return ``seconds`` as Go writes durations: ``6m0s``, ``1h0m2.5s``, ``20ms``, ``0s``."""
     millis = round(seconds * 1000)
     if millis < 1000:
-        return f"{millis}ms" if millis else "0s"
+        return b"%dms" % millis if millis else b"0s"
     minutes, rest = divmod(millis, 60_000)
     hours, minutes = divmod(minutes, 60)
     told = f"{rest / 1000:g}s"
     if hours:
-        return f"{hours}h{minutes}m{told}"
-    return f"{minutes}m{told}" if minutes else told
+        told = f"{hours}h{minutes}m{told}"
+    elif minutes:
+        told = f"{minutes}m{told}"
+    return told.encode()
 
 
-def _anthropic(what: str, left: Left, wall: float) -> str:
+def _anthropic(what: str, left: Left, wall: float) -> bytes:
     # Rounded up: who comes back at the second that was told must find it whole.
     back = datetime.fromtimestamp(math.ceil(wall + left.reset), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     name = f"anthropic-ratelimit-{what}"
-    return f"{name}-limit: {left.limit}\r\n{name}-remaining: {left.remaining}\r\n{name}-reset: {back}\r\n"
+    return f"{name}-limit: {left.limit}\r\n{name}-remaining: {left.remaining}\r\n{name}-reset: {back}\r\n".encode()
+
+
+_KINDS = ("requests", "tokens")
+_PLAIN = {
+    what: (
+        f"x-ratelimit-limit-{what}: %d\r\nx-ratelimit-remaining-{what}: %d\r\n"
+        f"x-ratelimit-reset-{what}: %b\r\n"
+    ).encode()
+    for what in _KINDS
+}

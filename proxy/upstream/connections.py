@@ -352,12 +352,10 @@ def request_bytes(
     return [head, body] if len(body) >= LARGE_BODY else head + body
 
 
-def post(target: bytes, host: bytes, lines: bytes, body: bytes) -> bytes | list[bytes]:
-    """Return a POST ready for ``Connection.send``, like ``request_bytes``, from header ``lines`` that are checked already."""
-    head = b"POST %b HTTP/1.1\r\nHost: %b\r\n%bContent-Length: %d\r\n\r\n" % (
-        target,
-        host,
-        lines,
-        len(body),
-    )
+def post(head: bytes, body: bytes) -> bytes | list[bytes]:
+    """Return a POST ready for ``Connection.send``, like ``request_bytes``, from a ``head`` that is checked already.
+
+    The head is the request line and the header lines, but for Content-Length.
+    """
+    head = b"%bContent-Length: %d\r\n\r\n" % (head, len(body))
     return [head, body] if len(body) >= LARGE_BODY else head + body

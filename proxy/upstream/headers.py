@@ -72,7 +72,7 @@ def client_lines(
             value = client.get(passed)
             if value is not None and _SAFE.fullmatch(value):
                 lines.append((passed.encode(), value.encode()))
-    if dialect == "anthropic" and not any(name == b"anthropic-version" for name, _ in lines):
+    if dialect == "anthropic" and not (lines and lines[0][0] == b"anthropic-version"):
         lines.append((b"anthropic-version", TRANSLATED_VERSION))
     return lines
 

@@ -56,7 +56,7 @@ def test_an_anthropic_client_gets_its_own_too_with_a_date_that_is_not_early():
     ],
 )
 def test_a_duration_is_written_as_go_writes_it(seconds, told):
-    assert duration(seconds) == told
+    assert duration(seconds) == told.encode()
 
 
 @given(st.integers(1, 10**6), st.floats(0, 10**5))

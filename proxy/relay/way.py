@@ -1,0 +1,54 @@
+"""Where the calls to an account go, and what is the same at the head of all of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+from proxy.dialects.plan import Plan
+from proxy.routing.seat import Seat
+from proxy.upstream.connections import Origin
+from proxy.upstream.headers import account_lines, head_bytes
+
+_PATH_SAFE = "/?&=:%@,+~!$'()*;-._"
+_MAX_WAYS = 4096
+"""Gemini has the model in the path, and a client may have made it up."""
+
+
+class Way(NamedTuple):
+    """``head`` begins a request: its first line, Host, and the header lines of the account, credential included."""
+
+    origin: Origin
+    head: bytes
+
+
+class Ways:
+    """The ways that have been gone; a call finds its own by three names instead of writing the same lines again."""
+
+    def __init__(self, agent: bytes) -> None:
+        self._agent = agent
+        self._known: dict[tuple[str, str, bool], Way] = {}
+
+    def of(self, seat: Seat, plan: Plan) -> Way:
+        """Return the way of ``plan`` to the account of ``seat``."""
+        named = (seat.name, plan.path, plan.stream)
+        way = self._known.get(named)
+        if way is None:
+            way = self._find(seat, plan)
+            if len(self._known) < _MAX_WAYS:
+                self._known[named] = way
+        return way
+
+    def _find(self, seat: Seat, plan: Plan) -> Way:
+        account, provider = seat.account, seat.provider
+        url = provider.url(plan.dialect, plan.path, account.base_url)
+        start = url.find("/", url.find("://") + 3)
+        target = quote(url[start:] if start >= 0 else "/", safe=_PATH_SAFE).encode()
+        secret = account.api_key.reveal() if account.api_key is not None else None
+        lines = head_bytes(
+            account_lines(provider.auth, secret, stream=plan.stream, agent=self._agent)
+        )
+        origin = Origin.of(url, account.proxy)
+        return Way(
+            origin, b"POST %b HTTP/1.1\r\nHost: %b\r\n%b" % (target, origin.host_header, lines)
+        )
