@@ -96,7 +96,6 @@ SERVERS: Mapping[Dialect, Server] = {
     "gemini": Server(gemini_write.write_request, gemini_decode.Decoder),
 }
 
-_OPENAIS_OWN: frozenset[Dialect] = frozenset(("openai-chat", "openai-responses"))
 _NATIVE_PATHS: Mapping[Dialect, str] = {
     "openai-chat": "/v1/chat/completions",
     "anthropic": "/v1/messages",
@@ -160,8 +159,13 @@ def choose_dialect(asked: Asked, provider: Provider, model: str) -> Dialect:
     OpenAI itself takes function tools of a reasoning model on its Responses endpoint only, whoever asks.
     """
     native = CLIENTS[asked.dialect].native
-    offered = native if native in provider.dialects else provider.dialects[0]
-    if not provider.flags.official or not _OPENAIS_OWN.issubset(provider.dialects):
+    dialects = provider.dialects
+    offered = native if native in dialects else dialects[0]
+    if (
+        not provider.flags.official
+        or "openai-chat" not in dialects
+        or "openai-responses" not in dialects
+    ):
         return offered
     if offered == native != "openai-chat":
         return native

@@ -240,12 +240,18 @@ def _about(asked: Asked) -> int:
     """Return about how many tokens the call will take, for limits by the minute."""
     size = len(asked.body)
     prompt = size // 4 if size < _ESTIMATED_BY_SIZE else asked.estimate_input()
-    wanted = [asked.document.get(name) for name in _OUTPUT_LIMITS]
-    return prompt + max([one for one in wanted if type(one) is int], default=0)
+    wanted = 0
+    for name in _OUTPUT_LIMITS:
+        limit = asked.document.get(name)
+        if type(limit) is int and limit > wanted:
+            wanted = limit
+    return prompt + wanted
 
 
 def _fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
     """Return the routes of the model's fallbacks that ``key`` may call."""
+    if not route.fallbacks:
+        return []
     routes = [gateway.catalog.resolve(name) for name in route.fallbacks]
     return [one for one in routes if one is not None and one.is_open_to(key.models)]
 

@@ -14,11 +14,16 @@ def limit_fields(standing: Standing, dialect: str, wall: float) -> bytes:
     Nothing is said of a limit that there is not. ``wall`` is the time since 1970.
     """
     fields = b""
-    for what, left in zip(_KINDS, standing, strict=True):
-        if left is not None:
-            fields += _PLAIN[what] % (left.limit, left.remaining, duration(left.reset))
-            if dialect == "messages":
-                fields += _anthropic(what, left, wall)
+    requests, tokens = standing
+    if requests is not None:
+        fields = _REQUESTS % (requests[0], requests[1], duration(requests[2]))
+    if tokens is not None:
+        fields += _TOKENS % (tokens[0], tokens[1], duration(tokens[2]))
+    if dialect == "messages":
+        if requests is not None:
+            fields += _anthropic("requests", requests, wall)
+        if tokens is not None:
+            fields += _anthropic("tokens", tokens, wall)
     return fields
 
 
@@ -44,11 +49,8 @@ def _anthropic(what: str, left: Left, wall: float) -> bytes:
     return f"{name}-limit: {left.limit}\r\n{name}-remaining: {left.remaining}\r\n{name}-reset: {back}\r\n".encode()
 
 
-_KINDS = ("requests", "tokens")
-_PLAIN = {
-    what: (
-        f"x-ratelimit-limit-{what}: %d\r\nx-ratelimit-remaining-{what}: %d\r\n"
-        f"x-ratelimit-reset-{what}: %b\r\n"
-    ).encode()
-    for what in _KINDS
-}
+_REQUESTS, _TOKENS = (
+    b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n"
+    % (what, what, what)
+    for what in (b"requests", b"tokens")
+)
