@@ -500,6 +500,8 @@ _RESPONSES_METADATA = frozenset(
 
 def _reframed(block: bytes, dropped: tuple[bytes, ...] = (b"id:", b"retry:", b"event:")) -> bytes:
     """Return ``block`` as one frame with LF line ends, without the lines that start with one of ``dropped``."""
+    if block.startswith(b"data: ") and block.find(b"\n") < 0 and block.find(b"\r") < 0:
+        return block + b"\n\n"
     kept = [line for line in block.splitlines() if not line.startswith(dropped)]
     return b"\n".join(kept) + b"\n\n"
 

@@ -149,24 +149,32 @@ def split_blocks(data: bytes) -> tuple[list[bytes], bytes]:
 
     A CR at the very end may be half of a CRLF, so it stays with the rest until the next read.
     """
+    plain = data.find(b"\r") < 0 and data.find(b"\n\n\n") < 0 and not data.startswith(b"\n")
+    if plain and data.endswith(b"\n\n"):
+        # What nearly every read is; the search below takes ten times as long.
+        return data[:-2].split(b"\n\n"), b""
     blocks = []
-    start = line_start = 0
+    start = line_start = text_end = 0
     for line_end in _LINE_END.finditer(data):
         if line_end.group() == b"\r" and line_end.end() == len(data):
             break
         if line_end.start() == line_start:
             if line_start > start:
-                blocks.append(data[start:line_start])
+                blocks.append(data[start:text_end])
             start = line_end.end()
+        text_end = line_end.start()
         line_start = line_end.end()
     return blocks, data[start:]
 
 
 def parse_block(block: bytes) -> Event | None:
     """Return the event of one block of lines, or None if it holds no data."""
+    plain = block.find(b"\r") < 0
+    if plain and block.startswith(b"data: {") and block.find(b"\n") < 0:
+        return Event(None, block[6:])
     name: bytes | None = None
     data: list[bytes] = []
-    for line in _LINE_END.split(block):
+    for line in block.split(b"\n") if plain else _LINE_END.split(block):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":
