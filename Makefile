@@ -68,6 +68,7 @@ unit: setup
 
 bench: setup ## the benchmark table
 	@$(BIN)/python -m bench.gateway
+	@$(BIN)/python -m bench.routing
 
 corpus: setup ## the table of replayed recordings
 	@SPLICE_CORPUS_CUTS=$${SPLICE_CORPUS_CUTS:-5} $(BIN)/pytest -q tests/corpus
