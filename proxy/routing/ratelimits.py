@@ -142,7 +142,8 @@ def _wait(value: bytes, headers: Mapping[bytes, bytes], wall: float) -> float | 
             return number / 1000 - _sent(headers, wall)
         return number - _sent(headers, wall) if number >= _EPOCH else number
     if _DURATION.fullmatch(value):
-        return math.fsum(float(part[1]) * _UNITS[part[2]] for part in _PART.finditer(value))
+        seconds = sum(float(part[1]) * _UNITS[part[2]] for part in _PART.finditer(value))
+        return seconds if math.isfinite(seconds) else None
     try:
         moment = datetime.fromisoformat(value.decode("latin-1"))
     except ValueError:

@@ -192,6 +192,14 @@ def test_a_reset_that_is_past_or_garbage_says_nothing():
     assert hint(told, None, WALL) == Hint()
 
 
+def test_a_reset_beyond_all_numbers_says_nothing():
+    largest = "1" + "0" * 308
+    for reset in (f"{largest}s{largest}s", f"{largest}d", "9" * 400):
+        told = headers(x_ratelimit_remaining_tokens="0", x_ratelimit_reset_tokens=reset)
+        assert hint(told, None, WALL) == Hint()
+        assert read(told, WALL) == Reading(None, Remaining(0, None))
+
+
 _NAMES = st.sampled_from(
     [
         b"retry-after", b"retry-after-ms", b"date", b"x-ratelimit-remaining", b"x-ratelimit-reset",
