@@ -180,6 +180,32 @@ async def test_a_429_benches_the_account_for_as_long_as_it_says(body, headers, s
     assert (line["attempts"], line["account"]) == (2, "b")
 
 
+@pytest.mark.parametrize(
+    ("said", "hint", "seconds"),
+    [
+        ("0", None, 5),
+        ("-1", None, 5),
+        ("-0.0", None, 5),
+        ("1000000000", 1e9, 300),
+        ("9" * 400, None, 5),
+        ("inf", None, 5),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", None, 5),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None, 5),
+        ("1, 2", None, 5),
+        ("café", None, 5),
+    ],
+)
+async def test_whatever_a_provider_says_is_handled_and_shown(said, hint, seconds):
+    async with four() as pool:
+        pool.a.steps = refusal("429 Slow", retry_after=said)
+        answered = await pool.front.chat()
+        [why] = pool.why("a")
+    assert (answered.status, answered.text) == (200, "b")
+    assert why.until - why.since == pytest.approx(seconds)
+    shown = said.encode().decode("latin-1")[:64]
+    assert (why.evidence.told, why.evidence.hint) == (f"retry-after: {shown}", hint)
+
+
 async def test_an_account_is_never_benched_beyond_the_cap():
     async with four(cooldown='base = "50ms"\nmax_burst = "100ms"\nprobe_interval = "50ms"') as pool:
         pool.a.steps = refusal("429 Slow", retry_after="86400")
