@@ -152,9 +152,7 @@ class Call:
         timed_out = 0
         refused: GatewayError | None = None
         while len(tried) < self._means.retry.attempts:
-            picked = self._pick(targets, tried)
-            if picked is None and refused is None:
-                picked = await self._wait_for_somebody(targets)
+            picked = self._pick(targets, tried) or await self._wait_for_somebody(targets, tried)
             if picked is None:
                 break
             lease, target = picked
@@ -197,21 +195,30 @@ class Call:
             return None
         return session_of(self._key, self._headers, self._asked.document)
 
-    async def _wait_for_somebody(self, targets: list[Target]) -> tuple[Lease, Target] | None:
-        """Wait in the queue for a place; raise what the client is told if none comes in time."""
-        started = self._loop.time()
+    async def _wait_for_somebody(
+        self, targets: list[Target], tried: set[str]
+    ) -> tuple[Lease, Target] | None:
+        """Wait in the queue for a place at an account that is not in ``tried``.
+
+        If none comes in time, return None if an account has said already what the client is told, else raise it.
+        """
+        started = self._loop.time() - self.record.queue
         until = started + self._means.retry.queue_timeout
-        with self._means.queue.turn(self._route.name, self._key) as turn:
+        # Those behind a call can use what it cannot if it has tried that already: it stands in another line.
+        wanted = "\n".join((self._route.name, *sorted(tried)))
+        with self._means.queue.turn(wanted, self._key) as turn:
             while True:
                 now = self._loop.time()
-                outlook = self._means.pool.outlook(targets, now, self._tokens)
+                outlook = self._means.pool.outlook(targets, now, self._tokens, tried)
                 in_time = outlook.at is not None and outlook.at <= until
                 if now >= until or not (in_time or outlook.sooner):
+                    if tried:
+                        return None
                     raise outlook.error(now)
                 at = outlook.at if outlook.at is not None and in_time else until
                 await turn.wait(max(at - now, _LEAST_WAIT))
                 self.record.queue = self._loop.time() - started
-                picked = self._pick(targets, set())
+                picked = self._pick(targets, tried)
                 if picked is not None:
                     return picked
 
@@ -264,11 +271,8 @@ class Call:
         """Tell the account's place that content has come, and what the provider said about its limits."""
         lease, attempt = self._lease, self._attempt
         if lease is not None:
-            if lease.is_canary:
-                lease.succeed()
+            if lease.succeed():
                 self._means.queue.wake()
-            else:
-                lease.succeed()
             if attempt is not None:
                 lease.learn(attempt.headers, self._loop.time(), self._means.clock())
 

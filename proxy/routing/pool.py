@@ -17,7 +17,7 @@ from proxy.routing import ratelimits
 from proxy.routing.affinity import Affinity
 from proxy.routing.catalog import serves
 from proxy.routing.cooldown import SPARED, Bench, Cooldown, Scope, evidence, verdict
-from proxy.routing.limits import RetryBudget
+from proxy.routing.limits import UNKNOWN_WAIT, RetryBudget
 from proxy.routing.seat import EVERY, AccountState, Seat, Standing, Why, account_state
 
 _MAX_TARGETS = 4096
@@ -74,14 +74,21 @@ class Lease:
         """It finds out whether a half-open account works again."""
         return bool(self._canaries)
 
-    def succeed(self) -> None:
-        """Content has come: what this was the canary of is closed, and it is no longer a burden as a retry."""
-        for key, cooldown in self._canaries:
-            cooldown.close()
-            if self.seat.cooldowns.get(key) is cooldown:
-                del self.seat.cooldowns[key]
-        self._canaries = ()
+    def succeed(self) -> bool:
+        """Content has come: what this was the canary of is closed, and it is no longer a burden as a retry.
+
+        Return whether either makes room for a call that waits.
+        """
+        makes_room = self._retries
+        if self._canaries:
+            makes_room = True
+            for key, cooldown in self._canaries:
+                cooldown.close()
+                if self.seat.cooldowns.get(key) is cooldown:
+                    del self.seat.cooldowns[key]
+            self._canaries = ()
         self._content()
+        return makes_room
 
     def learn(self, headers: Mapping[bytes, bytes], now: float, wall: float) -> None:
         """Read what the provider's answer says about its limits. ``wall`` is the time since 1970."""
@@ -209,17 +216,28 @@ class Pool:
         """Return when somebody takes a call to ``target``: ``now`` if somebody does now, None if no time will do it."""
         return self.outlook((target,), now, tokens).at
 
-    def outlook(self, targets: Iterable[Target], now: float, tokens: int = 0) -> Outlook:
-        """Return when somebody takes a call to one of ``targets``, and whether somebody is only limited."""
+    def outlook(
+        self,
+        targets: Iterable[Target],
+        now: float,
+        tokens: int = 0,
+        tried: Collection[str] = (),
+    ) -> Outlook:
+        """Return when somebody who is not in ``tried`` takes a call to one of ``targets``, and whether somebody is only limited."""
         at: float | None = None
         limited = sooner = False
         for target in targets:
             for seat in self.serving(target):
+                if seat.name in tried:
+                    continue
                 free_at = seat.free_at(target.model, tokens, now)
                 if free_at is not None and (at is None or free_at < at):
                     at = free_at
                 limited = limited or seat.is_limited(target.model, tokens, now)
                 sooner = sooner or seat.waits_for_a_call(target.model, tokens, now)
+        if at is not None and at <= now and tried and self.retries.is_spent:
+            # Somebody is there, but others must be through with their retries first.
+            at, sooner = now + UNKNOWN_WAIT, True
         return Outlook(at, limited, sooner)
 
     def has_another(self, target: Target, but: Seat, now: float) -> bool:

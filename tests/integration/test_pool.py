@@ -468,6 +468,109 @@ async def test_a_client_is_told_when_the_first_of_them_is_back():
     assert pool.asked == [1, 1, 1, 1]
 
 
+# Whoever has failed once waits as well.
+
+PATIENT = 'queue_timeout = "60s"'
+
+
+def only(pool: Four, *names: str) -> None:
+    """Take all accounts out but these."""
+    for name in NAMES:
+        seat = pool.front.running.gateway.pool.seat(name)
+        assert seat is not None
+        seat.enabled = name in names
+
+
+async def bench(pool: Four, one: Account, **hint: str) -> None:
+    """Have ``one`` benched, and well again but for that."""
+    only(pool, one.name)
+    one.steps = refusal("429 Slow", **hint)
+    assert (await pool.front.chat()).status == 429
+    one.steps = None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_failed_once_waits_for_an_account_that_it_has_not_tried(stream):
+    async with four(retry=PATIENT) as pool:
+        await bench(pool, pool.b, retry_after_ms="300")
+        only(pool, "a", "b")
+        pool.a.steps = refusal("429 Slow", retry_after="60")
+        answered = await pool.front.chat(stream=stream)
+        line = await pool.front.last(2)
+    assert (answered.status, answered.text) == (200, "b")
+    assert (line["attempts"], line["account"]) == (2, "b")
+    assert line["queue_s"] > 0
+    assert pool.asked == [1, 2, 0, 0]
+
+
+async def test_a_call_that_failed_once_does_not_wait_for_whom_it_has_tried():
+    async with four(retry=PATIENT) as pool:
+        only(pool, "a")
+        pool.a.steps = refusal("429 Slow", retry_after="2")
+        answered = await pool.front.chat()
+    assert (answered.status, answered.headers["retry-after"]) == (429, "2")
+    assert pool.asked == [1, 0, 0, 0]
+
+
+async def test_a_call_that_waits_in_vain_after_a_failure_tells_that_failure():
+    async with four(retry='queue_timeout = "200ms"') as pool:
+        only(pool, "b")
+        pool.b.go_on.clear()
+        seat = pool.front.running.gateway.pool.seat("b")
+        assert seat is not None
+        seat.limiter.concurrency = 1
+        held = await asked(pool.front, stream=False)
+        await settled(lambda: pool.b.asked)
+        only(pool, "a", "b")
+        pool.a.steps = refusal("503 No")
+        answered = await pool.front.chat()
+        line = await pool.front.last()
+        pool.b.go_on.set()
+        assert (await held.answer()).text == "b"
+    assert (answered.status, answered.error["code"]) == (503, "overloaded")
+    assert (line["attempts"], line["error_type"]) == (1, "overloaded")
+
+
+async def test_many_that_fail_together_are_all_answered_by_somebody_else():
+    async with four(cooldown=ENDLESS) as pool:
+        pool.a.steps = refusal("503 No")
+        pool.a.go_on.clear()
+        wires = [await asked(pool.front, stream=bool(number % 2)) for number in range(20)]
+        await settled(lambda: pool.a.asked == 20)
+        pool.a.go_on.set()
+        answered = [await wire.answer() for wire in wires]
+    assert [(one.status, one.text) for one in answered] == [(200, "b")] * 20
+    assert pool.asked == [20, 20, 0, 0]
+
+
+async def test_a_place_that_one_call_cannot_use_is_the_next_one_s():
+    times = 'base = "100ms"\nmax_burst = "100ms"\nprobe_interval = "5m"'
+    async with four(retry=PATIENT, cooldown=times) as pool:
+        queue = pool.front.running.gateway.means.queue
+        await bench(pool, pool.b)
+        await pool.back("b")
+        pool.b.go_on.clear()
+        canary = await asked(pool.front, stream=False)
+        await settled(lambda: pool.b.asked == 2)
+        only(pool, "a", "b")
+        pool.a.steps = refusal("429 Slow")
+        tried = await asked(pool.front, stream=False)
+        await settled(lambda: len(queue) == 1)
+        pool.a.steps = None
+        pool.a.go_on.clear()
+        await pool.back("a")
+        another = await asked(pool.front, stream=False)
+        await settled(lambda: pool.a.asked == 2)
+        last = await asked(pool.front, stream=False)
+        await settled(lambda: len(queue) == 2)
+        # Both accounts have their canaries out, so nothing but a success lets anybody go.
+        pool.a.go_on.set()
+        said = [(await wire.answer()).text for wire in (another, last)]
+        pool.b.go_on.set()
+        said += [(await wire.answer()).text for wire in (canary, tried)]
+    assert said == ["a", "a", "b", "b"]
+
+
 # Who is asked.
 
 

@@ -433,11 +433,29 @@ def test_a_retry_is_over_when_content_has_come():
     leases = [taken(many, "a") for _ in range(3)]
     assert pick(many, "a") is None
     assert pick(many) is not None
-    leases[0].succeed()
+    assert leases[0].succeed()
+    assert not leases[0].succeed()
     assert pick(many, "a") is not None
     for lease in leases:
         lease.release(0.0)
     assert (many.retries.running, many.retries.retrying) == (0, 0)
+
+
+def test_whoever_has_failed_waits_for_somebody_else():
+    two = pair()
+    fail(two, "a", Kind.RATE_LIMIT, wait=4)
+    fail(two, "b", Kind.RATE_LIMIT, wait=9)
+    assert two.outlook([target()], 1.0, tried={"a"}) == Outlook(9.0, limited=True)
+    assert two.outlook([target()], 1.0, tried={"a", "b"}) == Outlook(None, limited=False)
+
+
+def test_a_retry_for_which_there_is_no_budget_waits_for_another_to_end():
+    many = pool(*(f'name = "{name}"' for name in "ab"))
+    leases = [taken(many, "a") for _ in range(3)]
+    assert many.outlook([target()], 1.0, tried={"a"}) == Outlook(2.0, limited=False, sooner=True)
+    assert many.outlook([target()], 1.0) == Outlook(1.0, limited=False)
+    leases[0].release(1.0)
+    assert many.outlook([target()], 1.0, tried={"a"}) == Outlook(1.0, limited=False)
 
 
 # When somebody is back.
