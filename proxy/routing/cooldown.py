@@ -3,8 +3,9 @@
 Closed, open until a deadline, half-open until a canary returns. Three rules hold:
 
 1. A deadline is only ever extended, and lies at most the cause's cap after the failure that set it.
-2. After the deadline one live call at a time, at most one each ``probe_interval``, is let through to see. Its success closes,
-   its failure opens for longer; an end that says neither, such as a client that leaves, changes nothing.
+2. After the deadline one live call each ``probe_interval`` is let through to see, also if the one before has not returned: an
+   upstream that is silent for minutes may be well again long before. Its success closes, its failure opens for longer; an
+   end that says neither, such as a client that leaves, changes nothing.
 3. A failure is the account's only if another account could have done better: nobody's request cools one.
 """
 
@@ -146,11 +147,12 @@ def length(cause: Cause, hint: float | None, failures: int, times: Times) -> flo
 class Cooldown:
     """The cooldown of one account, or of one model on it."""
 
-    __slots__ = ("_next_probe", "_probing", "_times", "bench")
+    __slots__ = ("_next_probe", "_out", "_times", "bench")
 
     def __init__(self, times: Times) -> None:
         self._times = times
-        self._probing = False
+        self._out = 0
+        """Canaries that have not returned."""
         self._next_probe = 0.0
         self.bench: Bench | None = None
 
@@ -163,11 +165,11 @@ class Cooldown:
     @property
     def probing(self) -> bool:
         """A canary is out."""
-        return self._probing
+        return self._out > 0
 
     def lets_in(self, now: float) -> bool:
         """Tell whether a call may go: any when closed, a canary when one is due."""
-        return self.free_at(now) <= now and not self._probing
+        return self.free_at(now) <= now
 
     def free_at(self, now: float) -> float:
         """Return when the next call may go, as far as that can be known: a canary that is out may also return earlier."""
@@ -177,12 +179,13 @@ class Cooldown:
 
     def probe(self, now: float) -> None:
         """Send a canary; it must be followed by ``fail``, ``close`` or ``return_canary``."""
-        self._probing = True
+        self._out += 1
         self._next_probe = now + self._times.probe_interval
 
     def return_canary(self) -> None:
-        """The canary's end said nothing about the account."""
-        self._probing = False
+        """A canary's end said nothing about the account."""
+        # One that was out when another closed is not counted any more.
+        self._out = max(self._out - 1, 0)
 
     def fail(self, cause: Cause, found: Evidence, now: float, *, canary: bool) -> Bench:
         """Bench, or bench for longer; return the outage as it is now known.
@@ -194,7 +197,7 @@ class Cooldown:
         failures = 1 if before is None else before.failures + canary
         until = now + length(cause, found.hint, failures, self._times)
         if canary:
-            self._probing = False
+            self._out -= 1
             self._next_probe = until
         if before is not None and until <= before.until:
             return before
@@ -205,7 +208,7 @@ class Cooldown:
     def close(self) -> None:
         """The account works again, or an operator says so."""
         self.bench = None
-        self._probing = False
+        self._out = 0
         self._next_probe = 0.0
 
     def __repr__(self) -> str:

@@ -221,7 +221,8 @@ async def test_an_account_is_never_benched_beyond_the_cap():
 
 
 async def test_one_canary_goes_and_its_success_closes():
-    async with four(cooldown=BRIEF) as pool:
+    times = BRIEF.replace('probe_interval = "50ms"', 'probe_interval = "5m"')
+    async with four(cooldown=times) as pool:
         pool.a.steps = refusal("429 Slow", retry_after="1")
         assert (await pool.front.chat()).text == "b"
         pool.a.steps = None
@@ -262,6 +263,24 @@ async def test_a_canary_closes_with_the_first_content_not_with_the_end(stream):
         await wire.head()
         await settled(lambda: pool.why("a") == ())
         wire.leave()
+
+
+async def test_an_account_is_back_although_the_canary_before_still_hangs():
+    times = 'base = "50ms"\nmax_burst = "50ms"\nprobe_interval = "300ms"'
+    async with four(cooldown=times) as pool:
+        pool.a.steps = refusal("503 No")
+        assert (await pool.front.chat()).text == "b"
+        pool.a.steps = [BEGUN, Pause(60)]
+        await pool.back("a")
+        canary = await asked(pool.front)
+        await settled(lambda: pool.a.asked == 2)
+        pool.a.steps = None
+        assert (await pool.front.chat()).text == "b"
+        await pool.back("a")
+        said = [(await pool.front.chat()).text for _ in range(2)]
+        assert pool.why("a") == ()
+        canary.leave()
+    assert said == ["a", "a"]
 
 
 async def test_a_dead_key_benches_the_account():

@@ -175,9 +175,35 @@ def test_it_is_open_until_its_deadline_and_half_open_from_then_on():
 def test_one_canary_goes_and_nobody_with_it():
     cooldown = benched(hint=10.0)
     cooldown.probe(10.0)
+    assert cooldown.probing
     assert not cooldown.lets_in(10.0)
-    assert not cooldown.lets_in(1000.0)
+    assert not cooldown.lets_in(39.9)
     assert cooldown.free_at(11.0) == 40.0
+
+
+def test_a_canary_that_does_not_return_is_followed_by_another_after_the_interval():
+    cooldown = benched(hint=10.0)
+    cooldown.probe(10.0)
+    assert cooldown.lets_in(40.0)
+    cooldown.probe(40.0)
+    assert not cooldown.lets_in(69.9)
+    cooldown.return_canary()
+    assert cooldown.probing
+    cooldown.return_canary()
+    assert not cooldown.probing
+
+
+def test_whichever_canary_returns_first_is_believed():
+    cooldown = benched(hint=10.0)
+    cooldown.probe(10.0)
+    cooldown.probe(40.0)
+    cooldown.fail(Cause.SLOW, because(), 45.0, canary=True)
+    assert until(cooldown) == 55.0
+    assert not cooldown.lets_in(54.9)
+    cooldown.close()
+    assert cooldown.lets_in(55.0)
+    cooldown.return_canary()
+    assert not cooldown.probing
 
 
 def test_a_canary_that_succeeds_closes():
@@ -267,8 +293,9 @@ class Machine(RuleBasedStateMachine):
             assert self.cooldown.state(self.now) is State.HALF_OPEN
             self.cooldown.probe(self.now)
             self.canaries += 1
-            # One each interval, unless the one before came to something.
-            assert not self.started or self.now - self.started[-1] >= TIMES.probe_interval
+            # One each interval, unless one before came to something.
+            if self.started:
+                assert self.now >= self.started[-1] + TIMES.probe_interval
             self.started.append(self.now)
 
     @rule(
@@ -277,7 +304,7 @@ class Machine(RuleBasedStateMachine):
         canary=st.booleans(),
     )
     def fail(self, cause, hint, canary):
-        canary = canary and self.canaries == 1
+        canary = canary and self.canaries > 0
         before = self.cooldown.bench
         bench = self.cooldown.fail(cause, because(hint), self.now, canary=canary)
         assert self.cooldown.bench is bench
@@ -287,29 +314,30 @@ class Machine(RuleBasedStateMachine):
             assert bench.since == before.since
             assert bench.failures <= before.failures + canary
         if canary:
-            self.canaries = 0
+            self.canaries -= 1
             self.started.clear()
 
     @precondition(lambda self: self.canaries)
     @rule(success=st.booleans())
     def end(self, success):
-        self.canaries = 0
         if success:
+            self.canaries = 0
             self.cooldown.close()
             self.started.clear()
         else:
+            self.canaries -= 1
             self.cooldown.return_canary()
 
     @invariant()
-    def one_canary_and_no_deadline_past_its_cap(self):
-        assert self.canaries <= 1
+    def somebody_goes_in_the_end_and_no_deadline_is_past_its_cap(self):
         bench = self.cooldown.bench
+        latest = self.now
         if bench is not None:
             assert bench.until <= self.now + cap(bench.cause, TIMES)
-        if self.canaries:
-            assert not self.cooldown.lets_in(self.now + 1e9)
-        else:
-            assert self.cooldown.lets_in(self.cooldown.free_at(self.now))
+            latest = max(bench.until, self.now + TIMES.probe_interval)
+        assert self.cooldown.probing == (self.canaries > 0)
+        assert self.cooldown.free_at(self.now) <= latest
+        assert self.cooldown.lets_in(self.cooldown.free_at(self.now))
 
 
 TestMachine = Machine.TestCase

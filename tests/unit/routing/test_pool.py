@@ -488,7 +488,21 @@ def test_a_canary_that_is_out_may_return_any_moment():
     fail(one, "a", Kind.RATE_LIMIT, wait=5)
     taken(one, now=5.0)
     assert one.earliest(target(), 6.0) == 35.0
-    assert one.earliest(target(), 50.0) == 51.0
+    assert one.earliest(target(), 50.0) == 50.0
+
+
+def test_a_canary_that_does_not_return_does_not_keep_its_account_out():
+    two = pair()
+    fail(two, "a", Kind.TIMEOUT_FIRST_CONTENT)
+    first = taken(two, now=5.0)
+    second = taken(two, now=35.0)
+    assert [(one.seat.name, one.is_canary) for one in (first, second)] == [("a", True)] * 2
+    assert {pick(two, now=64.9) for _ in range(4)} == {"b"}
+    second.succeed()
+    assert seat(two, "a").why(65.0) == ()
+    for lease in (first, second):
+        lease.release(66.0)
+    assert {pick(two, now=66.0) for _ in range(9)} == {"a", "b"}
 
 
 def test_whoever_waits_is_told_whether_the_end_of_a_call_may_end_the_wait():

@@ -205,19 +205,21 @@ class PoolMachine(RuleBasedStateMachine):
                 self.deadlines[name, why.model] = why.until
 
     @invariant()
-    def one_canary_at_a_time(self):
-        out = [
+    def one_canary_each_interval_and_none_is_lost(self):
+        out = {
             id(cooldown)
             for lease in self.open
             for _, cooldown in lease._canaries
             if cooldown.bench is not None
-        ]
-        assert len(out) == len(set(out))
+        }
         for seat in map(self.pool.seat, "abcd"):
             assert seat is not None
             for cooldown in seat.cooldowns.values():
-                # One that is out keeps the others away; one that is lost would do so for ever.
-                assert cooldown.lets_in(cooldown.free_at(self.now)) == (id(cooldown) not in out)
+                assert cooldown.probing == (id(cooldown) in out)
+                assert cooldown.bench is not None
+                latest = max(cooldown.bench.until, self.now + self.pool.times.probe_interval)
+                assert cooldown.free_at(self.now) <= latest
+                assert cooldown.lets_in(cooldown.free_at(self.now))
 
     def teardown(self):
         for lease in self.open:
