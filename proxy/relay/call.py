@@ -34,7 +34,8 @@ from proxy.upstream.http1 import Failure
 _CLIENT_LEFT = 499
 _LEAST_WAIT = 0.05
 """Seconds: an account that is back at this very moment is looked at again, but not in a busy loop."""
-_TIMEOUTS = frozenset((Kind.TIMEOUT_CONNECT, Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
+_TIMEOUTS = frozenset((Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
+"""The upstream has the request and may bill it: this is not bought three times. One that cannot be reached has nothing to bill."""
 _CONNECT_FAILURES: Mapping[Failure, Kind] = {Failure.connect_timeout: Kind.TIMEOUT_CONNECT}
 
 

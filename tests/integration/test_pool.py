@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -419,7 +419,9 @@ async def test_two_accounts_that_keep_a_client_waiting_are_enough():
     assert pool.asked == [1, 1, 1, 0]
 
 
-async def test_a_connection_that_hangs_is_another_account_s_answer():
+@contextlib.contextmanager
+def hanging(name: str) -> Iterator[str]:
+    """Return the table of an account whose connections are never accepted."""
     with socket.socket() as full, contextlib.ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -428,14 +430,27 @@ async def test_a_connection_that_hangs_is_another_account_s_answer():
             one.setblocking(False)  # noqa: FBT003 - the socket's own
             one.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
-        hanging = account("hanging", "up", base_url=f'"{url}"')
-        async with four(hanging, timeouts=SOON, cooldown=ENDLESS) as pool:
+        yield account(name, "up", base_url=f'"{url}"')
+
+
+async def test_a_connection_that_hangs_is_another_account_s_answer():
+    with hanging("hanging") as table:
+        async with four(table, timeouts=SOON, cooldown=ENDLESS) as pool:
             said = [(await pool.front.chat()).text for _ in range(2)]
             lines = await pool.front.requests(2)
             [why] = pool.why("hanging")
     assert said == ["a", "a"]
     assert [one["attempts"] for one in lines] == [2, 1]
     assert (why.cause, why.model) == (Cause.NETWORK, None)
+
+
+async def test_two_connections_that_hang_cost_nothing_and_a_third_account_answers():
+    with hanging("one") as one, hanging("two") as two:
+        async with four(one, two, timeouts=SOON, cooldown=ENDLESS) as pool:
+            answered = await pool.front.chat()
+            line = await pool.front.last()
+    assert (answered.status, answered.text) == (200, "a")
+    assert line["attempts"] == 3
 
 
 @pytest.mark.parametrize("how", ["503", "reset", "cut", "page"])
