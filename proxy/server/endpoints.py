@@ -188,6 +188,7 @@ async def _carry(
     tokens = 0 if counting or not gateway.counts_tokens else _about(asked)
     limiters = gateway.key_limits.of(key, route.name, now)
     grant = admit(limiters, tokens, now)
+    fields = exchange.delivery.fields
     exchange.delivery.fields += limit_fields(standing(limiters, now), asked.dialect, asked.now)
     if isinstance(grant, Refusal):
         raise grant.error()
@@ -222,7 +223,11 @@ async def _carry(
         gateway.leave(call)
         call.release()
         if exchange.record.error is not None and not exchange.record.attempts:
-            grant.cancel(gateway.now())
+            now = gateway.now()
+            grant.cancel(now)
+            # What is left is told as it is now: this call has taken nothing.
+            left = limit_fields(standing(limiters, now), asked.dialect, gateway.clock())
+            exchange.delivery.fields = fields + left
         else:
             grant.release(_used(exchange.record), gateway.now())
         if isinstance(guard, Guard):

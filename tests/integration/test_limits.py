@@ -221,6 +221,17 @@ async def test_a_call_for_which_nobody_was_asked_burns_nothing():
     assert told == [("upstream_rate_limited", 1)] + [("all_cooling", 0)] * 3
 
 
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_a_call_for_which_nobody_was_asked_is_told_what_is_really_left(surface):
+    async with limited("rpm = 3\ntpm = 60000", retry='queue_timeout = "0s"') as key:
+        key.steps.append(whole(b"{}", "429 Slow", retry_after="60"))
+        told = [(await key.ask(surface)).headers for _ in range(3)]
+    assert [one["x-ratelimit-remaining-requests"] for one in told] == ["2"] * 3
+    assert [one["x-ratelimit-remaining-tokens"] for one in told[1:]] == ["60000"] * 2
+    if surface == "messages":
+        assert told[2]["anthropic-ratelimit-requests-remaining"] == "2"
+
+
 async def test_one_keys_limits_are_nobody_elses():
     async with limited("rpm = 1") as key:
         assert (await key.ask()).status == 200
