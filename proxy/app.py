@@ -15,15 +15,26 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
 from proxy import __version__
 from proxy import demo as demo_provider
 from proxy.billing.keys import Keyring
-from proxy.config import Config, key_hash, load, loads, new_key
+from proxy.config import (
+    Change,
+    Config,
+    ConfigError,
+    changes,
+    key_hash,
+    load,
+    loads,
+    new_key,
+)
 from proxy.demo.greeting import greeting
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
 from proxy.dialects.memory import Memory
@@ -79,6 +90,7 @@ async def _serve(config: Config, log: Log) -> None:
     async with AsyncExitStack() as stack:
         running = await start(config, log, os.environ)
         stack.push_async_callback(running.close)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
         _settle_memory()
         log.info("ready", version=__version__, listen=", ".join(map(str, config.server.listen)))
         await stop.wait()
@@ -118,8 +130,16 @@ def _stop_signals(at_once: Callable[[], None]) -> asyncio.Event:
 class Running:
     """A gateway that accepts requests."""
 
-    def __init__(self, gateway: Gateway, connections: Connections, log: Log, sweep: float) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        connections: Connections,
+        log: Log,
+        environ: Mapping[str, str],
+        sweep: float,
+    ) -> None:
         self.gateway = gateway
+        self._environ = environ
         self.addresses: tuple[str | tuple[str, int], ...] = ()
         """Where the public listeners really are: (host, port), or the path of a unix socket."""
         self._connections = connections
@@ -127,11 +147,14 @@ class Running:
         self._interval = sweep
         self._listeners: list[asyncio.Server] = []
         self._servers: list[Server] = []
+        self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        self._reloading = asyncio.Lock()
 
-    async def listen(self, config: Config, environ: Mapping[str, str]) -> None:
-        """Open every listener of ``config``, or none of them: raises CannotListen."""
-        context = tls_context(config.server.tls)
+    async def listen(self) -> None:
+        """Open every listener of the configuration, or none of them: raises CannotListen."""
+        config, environ = self.gateway.config, self._environ
+        context = self._tls = tls_context(config.server.tls)
         public = open_sockets(config.server.listen, environ, "server")
         try:
             private = open_sockets(config.admin.listen, environ, "admin")
@@ -151,6 +174,52 @@ class Running:
         self._sweeper = spawn(
             self._sweep(), "sweep", lambda error: self._log.failure("the sweep died", error)
         )
+
+    # Reloading.
+
+    def reload_soon(self) -> None:
+        """Reload, and let the log tell what came of it: what SIGHUP asks for."""
+        spawn(self._reload_and_tell(), "reload", lambda error: self._log.failure("reload", error))
+
+    async def _reload_and_tell(self) -> None:
+        try:
+            found = await self.reload()
+        except ConfigError as error:
+            self._log.write("error", "configuration not reloaded", {"faults": list(error.faults)})
+        else:
+            self._log.info("configuration reloaded", changes=[str(change) for change in found])
+
+    async def reload(self) -> list[Change]:
+        """Read the configuration file again and go by it from the next request on; return what is different.
+
+        Running calls end as they began. Raises ConfigError, and then everything stays as it was.
+        """
+        async with self._reloading:
+            gateway = self.gateway
+            before = gateway.config
+            if before.path is None:
+                raise ConfigError("found no file that the configuration was read from")
+            config = await asyncio.to_thread(load, before.path, self._environ)
+            _renew_certificate(config, self._tls)
+            self._adopt(config)
+        return changes(before, config)
+
+    def _adopt(self, config: Config) -> None:
+        """Go by ``config`` from now on. Nothing awaits here: a request sees the old configuration or the new one."""
+        gateway = self.gateway
+        now = gateway.now()
+        gateway.pool.adopt(config, now)
+        gateway.key_limits.adopt(config.models, config.limits.concurrency)
+        gateway.means = replace(gateway.means, **_chosen(config))
+        gateway.catalog = Catalog(config)
+        gateway.keyring = Keyring(config.keys)
+        gateway.counts_tokens = _counts_tokens(config)
+        gateway.config = config
+        self._log.level = config.logging.level
+        for server in self._servers:
+            server.trust(config.server.trusted_proxies)
+        # Somebody may have waited for just this.
+        gateway.means.queue.wake()
 
     async def drain(self, grace: float) -> None:
         """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over."""
@@ -227,10 +296,7 @@ async def start(
         queue=Queue(),
         pool=pool,
         connections=connections,
-        streaming=config.streaming,
-        retry=config.retry,
-        ways=Ways(f"splice/{__version__}".encode()),
-        expose=config.server.expose,
+        **_chosen(config),
         frame_error={
             "chat": chat_error_frame,
             "messages": messages_error_frame,
@@ -253,9 +319,36 @@ async def start(
         routes=routes.find,
         version=__version__,
     )
-    running = Running(gateway, connections, log, sweep)
-    await running.listen(config, environ)
+    running = Running(gateway, connections, log, environ, sweep)
+    await running.listen()
     return running
+
+
+def _chosen(config: Config) -> dict[str, Any]:
+    """Return what the configuration chooses of the means of a call."""
+    return {
+        "streaming": config.streaming,
+        "retry": config.retry,
+        "expose": config.server.expose,
+        "ways": Ways(f"splice/{__version__}".encode()),
+    }
+
+
+def _renew_certificate(config: Config, context: ssl.SSLContext | None) -> None:
+    """Read the certificate that ``config`` names into ``context``, for the connections to come.
+
+    Raises ConfigError for files that are no certificate, and where TLS would begin or end: a listener cannot change that.
+    """
+    if (config.server.tls is None) != (context is None):
+        raise ConfigError("server.tls: found a change from or to plain HTTP, which needs a restart")
+    if config.server.tls is None or context is None:
+        return
+    try:
+        # Tried on a context of its own first: half of a pair would break the one that serves.
+        tls_context(config.server.tls)
+    except CannotListen as error:
+        raise ConfigError(f"server.tls: {error}") from error
+    context.load_cert_chain(config.server.tls.cert_file, config.server.tls.key_file)
 
 
 def _counts_tokens(config: Config) -> bool:

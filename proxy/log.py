@@ -45,13 +45,23 @@ class Log:
         now: Callable[[], float],
     ) -> None:
         self._descriptor = descriptor
-        self._threshold = _ORDER[level]
+        self.level = level
         self._form = form
         self._journal = journal
         self._now = now
         self._lines: list[bytes] = []
         self._second = 0
         self._second_text = ""
+
+    @property
+    def level(self) -> Level:
+        """The least that is written; it may be set."""
+        return self._level
+
+    @level.setter
+    def level(self, level: Level) -> None:
+        self._level = level
+        self._threshold = _ORDER[level]
 
     def debug(self, message: str, **fields: Any) -> None:
         self.write("debug", message, fields)

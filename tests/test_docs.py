@@ -19,7 +19,7 @@ import orjson
 import pytest
 
 from proxy import demo
-from proxy.config import explain, key_hash, loads, model
+from proxy.config import key_hash, load, loads, model
 from proxy.demo.greeting import greeting
 from proxy.dialects import repair
 from proxy.dialects.capabilities import BUDGETS, GEMINI_BUDGETS
@@ -343,7 +343,7 @@ def test_every_setting_is_in_the_example():
     config = loads("", Path("c.toml"), {})
     tables = {"accounts": "Account", "models": "Model", "keys": "Key"}
     for name in config.__dataclass_fields__:
-        if name in ("path", "providers", "warnings"):
+        if name in ("path", "providers", "warnings", "settings"):
             continue
         made = getattr(model, tables[name]) if name in tables else type(getattr(config, name))
         shown = example[name][0] if name in tables else example[name]
@@ -369,7 +369,7 @@ def test_the_configurations_in_the_documents_are_valid(tmp_path):
             if "[[accounts]]" in text:
                 path = tmp_path / "config.toml"
                 path.write_text(text)
-                assert explain(path, environ)
+                assert load(path, environ).settings
                 found += 1
     assert found >= 2
 

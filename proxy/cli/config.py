@@ -9,12 +9,12 @@ from dataclasses import asdict
 import orjson
 
 from proxy.cli.output import complain, print_json, print_table
-from proxy.config import ConfigError, explain, find
+from proxy.config import ConfigError, find, load
 
 
 def run(args: argparse.Namespace) -> int:
     try:
-        settings = explain(find(args.config, os.environ), os.environ)
+        settings = load(find(args.config, os.environ), os.environ).settings
     except ConfigError as error:
         complain(str(error))
         return 1

@@ -3,8 +3,9 @@
 ``load(path, environ)`` reads it; every fault is a line of the ConfigError that it raises.
 """
 
+from proxy.config.diff import Change, changes
 from proxy.config.errors import ConfigError
-from proxy.config.load import explain, find, load, loads
+from proxy.config.load import find, load, loads
 from proxy.config.model import (
     Account,
     Address,
@@ -26,6 +27,7 @@ from proxy.config.model import (
     ReadOn,
     Retry,
     Server,
+    Setting,
     State,
     Streaming,
     SystemdAddress,
@@ -37,13 +39,13 @@ from proxy.config.model import (
     Translation,
     UnixAddress,
 )
-from proxy.config.reader import Setting
 from proxy.config.secrets import Secret, key_hash, new_key
 
 __all__ = [
     "Account",
     "Address",
     "Admin",
+    "Change",
     "Config",
     "ConfigError",
     "Cooldown",
@@ -74,7 +76,7 @@ __all__ = [
     "Tls",
     "Translation",
     "UnixAddress",
-    "explain",
+    "changes",
     "find",
     "key_hash",
     "load",

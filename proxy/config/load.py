@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from proxy.config import keys, model, models, sections, upstreams
 from proxy.config.checks import check
 from proxy.config.errors import ConfigError
 from proxy.config.lines import key_lines
-from proxy.config.reader import Document, Setting
+from proxy.config.reader import Document
 
 
 def find(explicit: str | None, environ: Mapping[str, str]) -> Path:
@@ -47,13 +48,7 @@ def load(path: Path, environ: Mapping[str, str]) -> model.Config:
 
 def loads(text: str, path: Path, environ: Mapping[str, str]) -> model.Config:
     """The configuration in a text; *path* names it in messages and anchors relative paths."""
-    return _read(text, path, environ)[0]
-
-
-def explain(path: Path, environ: Mapping[str, str]) -> list[Setting]:
-    """Every value in effect with its origin, in the order of the sections; secrets masked."""
-    _, document = _read(_text(path), path, environ)
-    return document.settings
+    return _read(text, path, environ)
 
 
 def _text(path: Path) -> str:
@@ -65,7 +60,7 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: found bytes that are not UTF-8, expected text") from error
 
 
-def _read(text: str, path: Path, environ: Mapping[str, str]) -> tuple[model.Config, Document]:
+def _read(text: str, path: Path, environ: Mapping[str, str]) -> model.Config:
     try:
         values = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
@@ -76,7 +71,7 @@ def _read(text: str, path: Path, environ: Mapping[str, str]) -> tuple[model.Conf
         config = check(config, document)
     if document.faults:
         raise ConfigError(*(message for _, message in sorted(document.faults)))
-    return config, document
+    return replace(config, settings=tuple(document.settings))
 
 
 def _config(document: Document) -> model.Config:

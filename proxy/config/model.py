@@ -283,6 +283,18 @@ class Key:
     enabled: bool = True
 
 
+# The whole.
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value in effect, and where it came from; secrets are masked."""
+
+    key: str
+    value: object
+    origin: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     path: Path | None
@@ -306,3 +318,5 @@ class Config:
     keys: tuple[Key, ...]
     warnings: tuple[str, ...] = ()
     """What is allowed but should be looked at, one sentence each."""
+    settings: tuple[Setting, ...] = field(default=(), compare=False, repr=False)
+    """All of it again, as text with its origins, in the order of the sections."""

@@ -9,25 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from proxy.config.errors import KeyPath, Wrong, dotted, nearest
-from proxy.config.model import Address, SystemdAddress, TcpAddress, UnixAddress
+from proxy.config.model import Address, Setting, SystemdAddress, TcpAddress, UnixAddress
 from proxy.config.secrets import Secret
 from proxy.config.values import Kind, repr_toml, wanted, word
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One value in effect, and where it came from; secrets are masked."""
-
-    key: str
-    value: object
-    origin: str
 
 
 class Document:

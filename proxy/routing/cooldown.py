@@ -147,10 +147,10 @@ def length(cause: Cause, hint: float | None, failures: int, times: Times) -> flo
 class Cooldown:
     """The cooldown of one account, or of one model on it."""
 
-    __slots__ = ("_next_probe", "_out", "_times", "bench")
+    __slots__ = ("_next_probe", "_out", "bench", "times")
 
     def __init__(self, times: Times) -> None:
-        self._times = times
+        self.times = times
         self._out = 0
         """Canaries that have not returned."""
         self._next_probe = 0.0
@@ -180,7 +180,7 @@ class Cooldown:
     def probe(self, now: float) -> None:
         """Send a canary; it must be followed by ``fail``, ``close`` or ``return_canary``."""
         self._out += 1
-        self._next_probe = now + self._times.probe_interval
+        self._next_probe = now + self.times.probe_interval
 
     def return_canary(self) -> None:
         """A canary's end said nothing about the account."""
@@ -195,7 +195,7 @@ class Cooldown:
         """
         before = self.bench
         failures = 1 if before is None else before.failures + canary
-        until = now + length(cause, found.hint, failures, self._times)
+        until = now + length(cause, found.hint, failures, self.times)
         if canary:
             self._out -= 1
             self._next_probe = until

@@ -271,13 +271,17 @@ class KeyLimits:
     """The limits of all keys, by key and by key and model. Unused keys cost nothing after a ``sweep``."""
 
     def __init__(self, models: Iterable[Model], concurrency: int) -> None:
+        self._limiters: dict[tuple[str, str | None], Limiter] = {}
+        self.adopt(models, concurrency)
+
+    def adopt(self, models: Iterable[Model], concurrency: int) -> None:
+        """Go by another configuration from now on; what was used and what runs is not forgotten."""
         self._models = {
             model.name: Quota(model.rpm, model.tpm)
             for model in models
             if model.rpm is not None or model.tpm is not None
         }
         self._concurrency = concurrency
-        self._limiters: dict[tuple[str, str | None], Limiter] = {}
 
     def of(self, key: Key, model: str | None, now: float) -> list[Limiter]:
         """Return what limits ``key`` on the public name ``model`` (None: on any)."""

@@ -166,6 +166,24 @@ class Pool:
         }
         self._serving: dict[tuple[str, str], tuple[Seat, ...]] = {}
 
+    def adopt(self, config: Config, now: float) -> None:
+        """Go by another configuration from now on. An account that is still there keeps its counters and cooldowns.
+
+        One that is gone gets no more calls; those that it has end as they would have.
+        """
+        self.times = config.cooldown
+        seats = {}
+        for account in config.accounts:
+            provider = config.providers[account.provider]
+            seat = self._seats.get(account.name)
+            if seat is None or seat.account.provider != account.provider:
+                seat = Seat(account, provider, now)
+            else:
+                seat.adopt(account, provider, config.cooldown, now)
+            seats[account.name] = seat
+        self._seats = seats
+        self._serving.clear()
+
     def pick(
         self,
         target: Target,

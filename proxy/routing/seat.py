@@ -99,6 +99,28 @@ class Seat:
     def in_flight(self) -> int:
         return self.limiter.running
 
+    def adopt(self, account: Account, provider: Provider, times: Times, now: float) -> None:
+        """Go by another configuration of the same account. What runs and what was used is not forgotten.
+
+        Cooldowns are, if calls now go elsewhere or with another credential: what was wrong may have been just that.
+        """
+        before = self.account
+        same = (before.api_key, before.base_url, before.proxy, self.provider) == (
+            account.api_key,
+            account.base_url,
+            account.proxy,
+            provider,
+        )
+        self.account = account
+        self.provider = provider
+        self.priority = account.priority
+        self.weight = account.weight
+        self.limiter.adjust(Quota(account.rpm, account.tpm, account.concurrency), now)
+        if not same:
+            self.clear()
+        for cooldown in self.cooldowns.values():
+            cooldown.times = times
+
     def standing(self, model: str, tokens: int, now: float) -> Standing:
         """Return whether it takes a call to ``model`` of about so many tokens; ``half_open``: as a canary."""
         if not self.enabled:

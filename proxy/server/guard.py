@@ -218,7 +218,7 @@ class Server(web.Server):
     ) -> None:
         self._limits = limits = limits or Limits()
         self._handler = handler
-        self._uncapped = (*_LOOPBACK, *trusted)
+        self.trust(trusted)
         self._addresses: dict[str, int] = {}
         self._count = 0
         super().__init__(
@@ -236,6 +236,10 @@ class Server(web.Server):
 
     def __call__(self) -> Guard:
         return Guard(self, self._limits, loop=self._loop, **self._kwargs)
+
+    def trust(self, networks: Sequence[Network]) -> None:
+        """Count connections from ``networks`` towards the whole only, from now on."""
+        self._uncapped = (*_LOOPBACK, *networks)
 
     @property
     def open(self) -> int:

@@ -157,11 +157,16 @@ def messages_body(model: str = "up/m", said: str = "Hi", **fields: Any) -> dict[
 
 
 @asynccontextmanager
-async def gateway(text: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[Gateway]:
-    """Run a gateway of the configuration ``text``; its relative paths are never written to."""
+async def gateway(
+    text: str, environ: Mapping[str, str] | None = None, *, path: Path = Path("tests/config.toml")
+) -> AsyncIterator[Gateway]:
+    """Run a gateway of the configuration ``text``; its relative paths are never written to.
+
+    ``path`` is where it would be read from if it were read again.
+    """
     with tempfile.TemporaryFile() as written:
         log = Log(written.fileno(), level="debug", form="json", now=time.time)
-        config = loads(text, Path("tests/config.toml"), environ or {})
+        config = loads(text, path, environ or {})
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
         running = await start(config, log, environ or {}, sweep=SWEEP, tls=_TLS)

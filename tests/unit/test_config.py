@@ -19,7 +19,6 @@ from proxy.config import (
     TcpAddress,
     Timeouts,
     UnixAddress,
-    explain,
     find,
     key_hash,
     load,
@@ -77,9 +76,9 @@ def test_every_setting_of_the_example_is_at_its_default():
 def test_the_example_shows_every_setting(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text(uncommented(EXAMPLE.read_text()))
-    shown = {setting.key for setting in explain(path, {"OPENAI_API_KEY": "k"})}
+    shown = {setting.key for setting in load(path, {"OPENAI_API_KEY": "k"}).settings}
     path.write_text("")
-    assert {setting.key for setting in explain(path, {})} <= shown
+    assert {setting.key for setting in load(path, {}).settings} <= shown
 
 
 # Faults.
@@ -390,7 +389,7 @@ def test_every_setting_says_where_it_comes_from(tmp_path):
         '[[accounts]]\nname = "a"\nprovider = "ollama"\n'
         '[[models]]\nname = "m"\ntimeouts = { idle = "1s" }\ncost = { input = 0.10 }\n'
     )
-    settings = {s.key: s for s in explain(path, {"T": "t", "STATE_DIRECTORY": "/s"})}
+    settings = {s.key: s for s in load(path, {"T": "t", "STATE_DIRECTORY": "/s"}).settings}
     shown = {key: (s.value, s.origin) for key, s in settings.items()}
     assert shown["server.max_body"] == ("1MiB", f"{path}:2")
     assert shown["server.listen"] == (["127.0.0.1:8080"], "default")
@@ -401,7 +400,7 @@ def test_every_setting_says_where_it_comes_from(tmp_path):
     assert shown["models[0].timeouts.idle"] == ("1s", f"{path}:10")
     assert shown["models[0].timeouts.total"] == ("30m", "[timeouts]")
     assert shown["models[0].cost.input"] == ("0.10", f"{path}:11")
-    assert len(settings) == len(explain(path, {"T": "t"}))
+    assert len(settings) == len(load(path, {"T": "t"}).settings)
 
 
 def test_money_is_decimal():

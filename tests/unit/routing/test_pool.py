@@ -648,3 +648,68 @@ def test_equal_orders_share_by_weight(draw, first):
 
 def test_a_draw_that_rounds_up_takes_the_last():
     assert in_turn([target("a"), target("b")], 1.0)[0].model == "b"
+
+
+# Another configuration.
+
+
+def adopted(of: Pool, *accounts: str, now: float = 0.0) -> None:
+    tables = "".join(f'[[accounts]]\nprovider = "p"\napi_key = "x"\n{one}\n' for one in accounts)
+    of.adopt(loads(PROVIDER + tables, Path("c.toml"), {"HOME": "/root"}), now)
+
+
+def test_a_reload_keeps_what_runs_and_what_was_used():
+    one = pool('name = "a"\nrpm = 10')
+    lease = taken(one)
+    adopted(one, 'name = "a"\nrpm = 20')
+    assert seat(one, "a").in_flight == 1
+    (state,) = one.accounts(0.0)
+    assert state.requests_left == 19
+    lease.release(0.0)
+    assert seat(one, "a").in_flight == 0
+    assert one.retries.running == 0
+
+
+def test_a_reload_keeps_a_cooldown_and_what_an_operator_took_out():
+    one = pair()
+    fail(one, "a", Kind.RATE_LIMIT)
+    seat(one, "b").enabled = False
+    adopted(one, 'name = "b"', 'name = "a"\nweight = 3')
+    assert one.why("a", 0.0)
+    assert pick(one) is None
+
+
+def test_an_account_that_leads_elsewhere_now_is_not_benched_for_what_was_there():
+    one = pair()
+    fail(one, "a", Kind.RATE_LIMIT)
+    adopted(one, 'name = "a"\nbase_url = "http://q.test"', 'name = "b"')
+    assert not one.why("a", 0.0)
+
+
+def test_an_account_that_is_gone_gets_no_more_calls_and_gives_its_places_back():
+    one = pair()
+    lease = taken(one, "b")
+    adopted(one, 'name = "b"', 'name = "c"')
+    assert lease.seat.name == "a"
+    lease.release(0.0)
+    assert lease.seat.in_flight == 0
+    assert one.seat("a") is None
+    assert {pick(one), pick(one)} == {"b", "c"}
+
+
+def test_a_cooldown_that_runs_goes_by_the_new_times():
+    one = pool('name = "a"', 'name = "b"')
+    fail(one, "a", Kind.RATE_LIMIT)
+    tables = '[cooldown]\nmax_burst = "2s"\nbase = "1s"\nprobe_interval = "1s"\n'
+    accounts = "".join(
+        f'[[accounts]]\nprovider = "p"\napi_key = "x"\nname = "{name}"\n' for name in "ab"
+    )
+    one.adopt(loads(tables + PROVIDER + accounts, Path("c.toml"), {"HOME": "/root"}), 0.0)
+    (why,) = one.why("a", 0.0)
+    now = why.until
+    lease = taken(one, now=now)
+    assert lease.is_canary
+    lease.fail(GatewayError(Kind.RATE_LIMIT), now, WALL, 429, {b"retry-after": b"99"})
+    lease.release(now)
+    (why,) = one.why("a", now)
+    assert why.until == now + 2.0
