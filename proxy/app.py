@@ -258,12 +258,16 @@ class Running:
         while True:
             await asyncio.sleep(self._interval)
             now = loop.time()
-            for call in list(self.gateway.calls):
-                call.sweep(now)
+            self._look_at_calls(now)
             turn += 1
             if turn % _KEEPALIVE_SWEEPS == 0:
                 self._connections.sweep(now)
                 self.gateway.key_limits.sweep(now)
+
+    def _look_at_calls(self, now: float) -> None:
+        # Not in the loop of the sweep: its frame would hold the last call, and its body, while it sleeps.
+        for call in list(self.gateway.calls):
+            call.sweep(now)
 
 
 def _address_of(one: socket.socket) -> str | tuple[str, int]:
