@@ -13,7 +13,7 @@ PIP    := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT -u PIP_TARGET -u PIP_PREFIX -u
           PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 SOURCES := proxy tests $(wildcard bench)
 
-.PHONY: help setup setup-run run test check fmt lint unit bench corpus coverage install uninstall
+.PHONY: help setup setup-run run test check fmt lint unit chaos bench corpus coverage install uninstall
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -65,6 +65,10 @@ lint: setup
 
 unit: setup
 	@$(BIN)/pytest tests/unit tests/test_layers.py
+
+# SPLICE_CHAOS_REQUESTS a cell of the fault matrix, ten times as many in the storm; SPLICE_CHAOS_SEED is what is drawn from.
+chaos: setup ## every fault at length, which takes minutes: the tables of docs/reliability.md
+	@SPLICE_CHAOS_REQUESTS=$${SPLICE_CHAOS_REQUESTS:-1000} $(BIN)/pytest -q -m "" --timeout=1800 tests/chaos
 
 bench: setup ## the benchmark table
 	@$(BIN)/python -m bench.gateway

@@ -1,0 +1,21 @@
+"""How much chaos: a little with every run of the tests, and with ``make chaos`` as much as it is told to make.
+
+``SPLICE_CHAOS_REQUESTS`` is the requests of each cell of the fault matrix, and a tenth of those of the storm;
+``SPLICE_CHAOS_SEED`` is what all choices are drawn from. The seed and the figures stand at the end of pytest's output.
+"""
+
+from __future__ import annotations
+
+import uvloop
+
+from tests.chaos.amount import AMOUNT, FIGURES
+
+
+def pytest_asyncio_loop_factories(config, item):
+    return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.section(f"chaos: {AMOUNT}")
+    for line in FIGURES:
+        terminalreporter.write_line(line)
