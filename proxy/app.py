@@ -23,6 +23,8 @@ import uvloop
 from proxy import __version__
 from proxy import demo as demo_provider
 from proxy.billing.keys import Keyring
+from proxy.billing.pricelist import BUNDLED, PriceList
+from proxy.billing.tariff import Tariff
 from proxy.config import Config, key_hash, load, loads, new_key
 from proxy.demo.greeting import greeting
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
@@ -219,11 +221,13 @@ async def start(
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())
+    providers = {account.provider for account in config.accounts}
     means = Means(
         loop=loop,
         clock=time.time,
         queue=Queue(),
         pool=pool,
+        tariff=Tariff(config, PriceList(BUNDLED.read_bytes(), providers)),
         connections=connections,
         streaming=config.streaming,
         retry=config.retry,
@@ -234,7 +238,7 @@ async def start(
             "messages": messages_error_frame,
             "responses": responses_error_frame,
         },
-        settle=partial(_settle, log),
+        settle=partial(_settle, log, set()),
     )
     gateway = Gateway(
         config=config,
@@ -265,8 +269,16 @@ def _counts_tokens(config: Config) -> bool:
     )
 
 
-def _settle(log: Log, record: Record) -> None:
-    """Write the log line of a request that has ended."""
+_MOST_WARNINGS = 1000
+
+
+def _settle(log: Log, warned: set[str], record: Record) -> None:
+    """Write the log line of a request that has ended, and a warning at the first of a model that has no price."""
+    if not record.priced:
+        model = f"{record.provider}/{record.upstream_model}"
+        if model not in warned and len(warned) < _MOST_WARNINGS:
+            warned.add(model)
+            log.warning("no price is known: calls are recorded at no cost", model=model)
     failed = record.error is not None and record.status >= 500
     log.write("warning" if failed else "info", "request", record.fields())
 

@@ -202,19 +202,22 @@ def cost_micro(usage: Usage, prices: Price | Sequence[Price], at: date) -> int:
             if prompt > above:
                 rates = over
                 break
-    heard = min(usage.audio_input, usage.input)
-    spoken = min(usage.audio_output, usage.output)
     amount = (
-        (usage.input - heard) * rates.input
+        usage.input * rates.input
         + usage.cache_read * rates.cache_read
-        + usage.cache_write * rates.cache_write
-        + usage.cache_write_1h * rates.cache_write_1h
-        + heard * rates.audio_input
-        + (usage.output - spoken) * rates.output
-        + spoken * rates.audio_output
-        + usage.searches * rates.search
+        + usage.output * rates.output
         + rates.request
     )
+    if usage.cache_write or usage.cache_write_1h:
+        amount += usage.cache_write * rates.cache_write
+        amount += usage.cache_write_1h * rates.cache_write_1h
+    if usage.audio_input or usage.audio_output:
+        heard = min(usage.audio_input, usage.input)
+        spoken = min(usage.audio_output, usage.output)
+        amount += heard * (rates.audio_input - rates.input)
+        amount += spoken * (rates.audio_output - rates.output)
+    if usage.searches:
+        amount += usage.searches * rates.search
     unit = rates.unit
     return (2 * amount + unit) // (2 * unit)
 

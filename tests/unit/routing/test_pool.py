@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -498,6 +499,48 @@ def test_an_account_that_is_spent_or_disabled_is_back_when_somebody_says_so():
     seat(one, "a").spent = False
     seat(one, "a").enabled = False
     assert one.outlook([target()], 0.0) == Outlook(None, limited=False)
+
+
+DAILY = 'name = "a"\nbudget_usd = 1\nbudget_period = "day"'
+LATE = datetime(2026, 11, 20, 23, tzinfo=UTC).timestamp()
+
+
+def test_an_account_whose_budget_is_spent_rests_until_the_window_ends():
+    one = pool(DAILY)
+    seat(one, "a").spend(999_999, 100.0, LATE)
+    assert pick(one, now=100.0) == "a"
+    seat(one, "a").spend(1, 100.0, LATE)
+    assert pick(one, now=100.0) is None
+    assert one.outlook([target()], 100.0) == Outlook(3700.0, limited=False)
+    error = one.outlook([target()], 100.5).error(100.5)
+    assert (error.kind, error.retry_after) == (Kind.NOBODY, 3600)
+    assert state(one, 100.0).until == 3700.0
+    assert pick(one, now=3699.9) is None
+    assert pick(one, now=3700.0) == "a"
+    seat(one, "a").spend(5, 3701.0, LATE + 3601)
+    assert not seat(one, "a").spent
+
+
+def test_a_total_that_is_spent_brings_nobody_back():
+    one = pool('name = "a"\nbudget_usd = 1\nbudget_period = "total"')
+    seat(one, "a").spend(1_000_000, 0.0, LATE)
+    assert one.outlook([target()], 0.0) == Outlook(None, limited=False)
+
+
+def test_somebody_else_is_asked_while_a_budget_is_spent():
+    one = pool(DAILY, 'name = "b"')
+    seat(one, "a").spend(2_000_000, 0.0, LATE)
+    seat(one, "b").spend(2_000_000, 0.0, LATE)
+    assert {pick(one) for _ in range(5)} == {"b"}
+
+
+def test_a_spent_account_that_is_also_cooling_is_back_when_both_are_over():
+    one = pool(DAILY)
+    fail(one, "a", Kind.UPSTREAM_QUOTA, wait=500)
+    seat(one, "a").spend(1_000_000, 0.0, LATE + 3400)
+    assert one.earliest(target(), 0.0) == 500.0
+    seat(one, "a").clear()
+    assert one.earliest(target(), 0.0) == 200.0
 
 
 @pytest.mark.parametrize(
