@@ -24,7 +24,7 @@ BUNDLED = Path(__file__).with_name("prices.json")
 _SAME = {"gemini-openai": "gemini"}
 """Providers that are another one's second address."""
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
-_SNAPSHOT = re.compile(r"[-@](20\d\d-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])|latest)$")
+_SNAPSHOT = re.compile(r"[-@_](20\d\d-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])|latest)$")
 
 Matches = Callable[[str], bool]
 

@@ -82,6 +82,11 @@ class Rates:
         request = whole.pop("requests_kcount") * _MICRO_PER_ONE
         return cls(unit=unit, search=search, request=request, **whole)
 
+    def told(self, name: str) -> str:
+        """Return a rate as it is stated in USD, for a million tokens or a thousand searches or requests."""
+        unit = self.unit * (_MICRO_PER_ONE if name in ("search", "request") else 1)
+        return f"{(Decimal(getattr(self, name)) / unit).normalize():f}"
+
     def times(self, factor: Decimal) -> Rates:
         """Return the rates multiplied by ``factor``, exactly."""
         places = 10 ** _fraction(factor)

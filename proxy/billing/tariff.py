@@ -44,6 +44,10 @@ class Stated:
     def is_known(self) -> bool:
         return bool(self.cost)
 
+    def price_now(self, wall: float) -> Price | None:
+        """Return the row of the price that holds at ``wall``, the time since 1970; None: nobody knows one."""
+        return row_at(self.price, datetime.fromtimestamp(wall, UTC)) if self.price else None
+
 
 @dataclass(frozen=True, slots=True)
 class Quote:
@@ -134,11 +138,8 @@ class Tariff:
         self, provider: str, upstream_model: str, name: str, multiplier: Decimal, wall: float
     ) -> dict[str, str] | None:
         """Return what a key pays now, as lists of models tell it: USD for one token, by OpenRouter's names. None: unknown."""
-        stated = self.stated(provider, upstream_model, name)
-        if not stated.is_known:
-            return None
-        row = row_at(stated.price, datetime.fromtimestamp(wall, UTC)).times(multiplier)
-        return _told(row.rates)
+        row = self.stated(provider, upstream_model, name).price_now(wall)
+        return None if row is None else _told(row.rates.times(multiplier))
 
     def _stated(self, provider: str, upstream_model: str, name: str) -> Stated:
         entry = self._models.get(name)
