@@ -22,8 +22,8 @@ import uvloop
 
 from proxy import __version__
 from proxy import demo as demo_provider
+from proxy.billing import pricelist
 from proxy.billing.keys import Keyring
-from proxy.billing.pricelist import BUNDLED, PriceList
 from proxy.billing.tariff import Tariff
 from proxy.config import Config, key_hash, load, loads, new_key
 from proxy.demo.greeting import greeting
@@ -227,7 +227,7 @@ async def start(
         clock=time.time,
         queue=Queue(),
         pool=pool,
-        tariff=Tariff(config, PriceList(BUNDLED.read_bytes(), providers)),
+        tariff=Tariff(config, pricelist.read(config.state.directory, providers)),
         connections=connections,
         streaming=config.streaming,
         retry=config.retry,

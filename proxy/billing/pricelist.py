@@ -17,9 +17,12 @@ from typing import Any
 import orjson
 
 from proxy.billing.prices import Price
+from proxy.config.errors import ConfigError
 
 BUNDLED = Path(__file__).with_name("prices.json")
 """The file that comes with the program; ``.ci/prices.py`` makes it."""
+IMPORTED = "prices.json"
+"""The file in the state directory that comes before it; ``splice prices import`` makes it."""
 
 _SAME = {"gemini-openai": "gemini"}
 """Providers that are another one's second address."""
@@ -40,11 +43,34 @@ class Listed:
     """The prices as the file states them: one table, or a list of them."""
 
 
+def read(state: Path, providers: Collection[str] | None = None) -> PriceList:
+    """Return the list that was imported into the state directory over the bundled one. Raises ConfigError."""
+    bundled = PriceList(BUNDLED.read_bytes(), providers)
+    path = state / IMPORTED
+    try:
+        return PriceList(path.read_bytes(), providers, bundled)
+    except FileNotFoundError:
+        return bundled
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            f"{path}: found no price list, expected what `splice prices import` writes; "
+            "import one again, or remove it"
+        ) from error
+
+
 class PriceList:
     """The prices of one file. ``find`` looks through a list; whoever asks often remembers the answer."""
 
-    def __init__(self, data: bytes, providers: Collection[str] | None = None) -> None:
-        """Read a file. Of another provider than ``providers`` (None: all) and theirs nothing is kept. Raises ValueError."""
+    def __init__(
+        self,
+        data: bytes,
+        providers: Collection[str] | None = None,
+        under: PriceList | None = None,
+    ) -> None:
+        """Read a file. Of another provider than ``providers`` (None: all) and theirs nothing is kept.
+
+        ``under`` is asked for what this one does not have. Raises ValueError or what else a file of another kind leads to.
+        """
         document = orjson.loads(data)
         self.source = str(document.get("source", ""))
         self.date = date.fromisoformat(document["date"])
@@ -53,9 +79,16 @@ class PriceList:
             name: _List(name, told["models"], tuple(told.get("fallback", ())))
             for name, told in _wanted(document["providers"], providers).items()
         }
+        self._under = under
 
     def find(self, provider: str, model: str) -> Listed | None:
         """Return what is known of the upstream id ``model`` of ``provider``, or None."""
+        found = self._find(provider, model)
+        if found is None and self._under is not None:
+            found = self._under.find(provider, model)
+        return found
+
+    def _find(self, provider: str, model: str) -> Listed | None:
         name = _SAME.get(provider, provider)
         listed = self._lists.get(name)
         if listed is None:
@@ -71,6 +104,13 @@ class PriceList:
                 if found is not None:
                     return found
         return None
+
+
+def stated(model: Mapping[str, Any]) -> Any:
+    """Return the prices of a model of the file, as ``Price.parse`` takes them."""
+    return model.get("prices") or {
+        key: value for key, value in model.items() if key not in ("id", "match")
+    }
 
 
 def _wanted(
@@ -120,9 +160,7 @@ class _List:
         if last == len(self._models):
             return None
         table = self._models[last]
-        rows = table.get("prices") or {
-            key: value for key, value in table.items() if key not in ("id", "match")
-        }
+        rows = stated(table)
         return Listed(self._provider, table["id"], Price.parse(rows), rows)
 
     def _index(self) -> dict[str, int]:

@@ -63,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     show = _add(actions, "show", "show what a model costs, what its key pays, and who says so")
     show.add_argument("model", metavar="MODEL", help="a public name, or PROVIDER/MODEL")
     show.add_argument("--json", action="store_true", help="print JSON")
+    taken = _add(actions, "import", "put a price list of another maker before the bundled one")
+    taken.add_argument("file", metavar="FILE", help="genai-prices' data.json, or LiteLLM's table")
     return parser
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 
-from proxy.billing.pricelist import BUNDLED, PriceList
+from proxy.billing import pricelist
 from proxy.billing.tariff import Tariff
 from proxy.cli.output import complain, print_json, print_table
 from proxy.config import ConfigError, find, load
@@ -16,10 +16,11 @@ from proxy.routing.catalog import Catalog
 def run(args: argparse.Namespace) -> int:
     try:
         config = load(find(args.config, os.environ), os.environ)
+        tariff = Tariff(config, pricelist.read(config.state.directory))
     except ConfigError as error:
         complain(str(error))
         return 1
-    catalog, tariff = Catalog(config), Tariff(config, PriceList(BUNDLED.read_bytes()))
+    catalog = Catalog(config)
     now = time.time()
     found = []
     for name in catalog.listed():

@@ -1,4 +1,4 @@
-"""``splice prices``: what a model costs and what a key pays for it, and who says so."""
+"""``splice prices``: what a model costs and what a key pays for it, who says so, and who else may."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from proxy.billing.pricelist import BUNDLED, PriceList
+import orjson
+
+from proxy.billing import pricelist
+from proxy.billing.imported import converted
 from proxy.billing.prices import Price, Rates
 from proxy.billing.tariff import Stated, Tariff
 from proxy.cli.output import complain, print_json, print_table
-from proxy.config import ConfigError, find, load
+from proxy.config import Config, ConfigError, find, load
 from proxy.routing.catalog import Catalog
 
 _RATES = tuple(one.name for one in fields(Rates) if one.name != "unit")
@@ -23,10 +28,46 @@ _BY_THE_THOUSAND = {"search": "searches_kcount", "request": "requests_kcount"}
 def run(args: argparse.Namespace) -> int:
     try:
         config = load(find(args.config, os.environ), os.environ)
+        if args.action == "import":
+            return _import(Path(args.file), config.state.directory)
+        listed = pricelist.read(config.state.directory)
     except ConfigError as error:
         complain(str(error))
         return 1
-    listed = PriceList(BUNDLED.read_bytes())
+    return _show(args, config, listed)
+
+
+def _import(path: Path, state: Path) -> int:
+    """Put the list at ``path`` before the bundled one."""
+    try:
+        found = converted(orjson.loads(path.read_bytes()), path.name, datetime.now(UTC).date())
+    except OSError as error:
+        complain(f"found no file {path} to read ({error.strerror}), expected a list of prices")
+        return 1
+    except ValueError as error:
+        complain(f"{path}: {error}")
+        return 1
+    out = state / pricelist.IMPORTED
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = out.with_suffix(".new")
+        fresh.write_bytes(orjson.dumps(found))
+        owner = state.stat()
+        if os.geteuid() == 0:
+            # Made by root, it is to be read by the daemon, whose directory it is.
+            os.chown(fresh, owner.st_uid, owner.st_gid)
+        fresh.replace(out)
+    except OSError as error:
+        complain(f"cannot write {out}: {error.strerror}")
+        return 1
+    models = sum(len(provider["models"]) for provider in found["providers"].values())
+    print(
+        f"{out}: {models} models of {len(found['providers'])} providers; they count from the next start"
+    )
+    return 0
+
+
+def _show(args: argparse.Namespace, config: Config, listed: pricelist.PriceList) -> int:
     tariff = Tariff(config, listed)
     route = Catalog(config).resolve(args.model)
     if route is not None:

@@ -290,3 +290,40 @@ def test_models_lists_names_targets_and_prices(capsys):
 def test_prices_and_models_need_a_configuration(command, capsys):
     assert main(command.split()) == 1
     assert "splice init" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_priced")
+def test_prices_import_puts_a_list_before_the_bundled_one(capsys):
+    with Path("config.toml").open("a") as file:
+        file.write('[state]\ndirectory = "kept"\n')
+    listed = {
+        "deepseek/of-tomorrow": {"litellm_provider": "deepseek", "input_cost_per_token": 7e-6}
+    }
+    Path("theirs.json").write_text(json.dumps(listed))
+    assert main(["prices", "import", "theirs.json"]) == 0
+    assert "kept/prices.json: 1 models of 1 providers" in capsys.readouterr().out
+    assert stat.S_IMODE(Path("kept").stat().st_mode) == 0o700
+    assert [path.name for path in Path("kept").iterdir()] == ["prices.json"]
+    assert main(["prices", "show", "deepseek/of-tomorrow", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["targets"][0]["cost"][0]["input"] == "7"
+    assert found["catalog"]["source"] == "theirs.json"
+    Path("kept/prices.json").write_text("{}")
+    assert main(["models"]) == 1
+    assert "found no price list" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_priced")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (None, "found no file theirs.json to read"),
+        ("{", "theirs.json: "),
+        ("{}", "found no prices"),
+    ],
+)
+def test_prices_import_refuses_what_is_no_list(written, said, capsys):
+    if written is not None:
+        Path("theirs.json").write_text(written)
+    assert main(["prices", "import", "theirs.json"]) == 1
+    assert said in capsys.readouterr().err

@@ -15,8 +15,10 @@ import orjson
 import pytest
 from genai_prices.data import providers
 
-from proxy.billing.pricelist import BUNDLED, PriceList
+from proxy.billing.imported import GENAI_NAMES, SERVICES
+from proxy.billing.pricelist import BUNDLED, IMPORTED, PriceList, read
 from proxy.billing.prices import RATES, Price, cost_micro
+from proxy.config import ConfigError
 from proxy.usage import Usage, inclusive
 
 GENERATOR = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[3] / ".ci" / "prices.py")))
@@ -54,7 +56,7 @@ MOMENTS = (
 def test_a_call_costs_what_the_source_says_that_it_costs(provider):
     """The names, dates, hours, service tiers and long prompts of every model, against the package that the file is made from."""
     dice = random.Random(provider.id)
-    name = GENERATOR.NAMES.get(provider.id, provider.id)
+    name = GENAI_NAMES.get(provider.id, provider.id)
     for model in provider.models:
         listed = LIST.find(name, model.id)
         if listed is None or listed.model != model.id.lower():
@@ -64,7 +66,7 @@ def test_a_call_costs_what_the_source_says_that_it_costs(provider):
         tiers = {
             next(iter(variant.when.values())): dict(variant.when)
             for variant in model.price_variants or ()
-            if next(iter(variant.when)) in GENERATOR.SERVICES
+            if next(iter(variant.when)) in SERVICES
         }
         for at in MOMENTS:
             for tier, context in [(None, None), *tiers.items()]:
@@ -196,6 +198,31 @@ def test_only_the_lists_that_are_wanted_are_kept():
     assert few.find("gemini-openai", "gemini-2.5-pro")
     assert few.find("huggingface", "openai/gpt-oss-120b:groq")
     assert few.find("groq", "openai/gpt-oss-120b") is None
+
+
+def test_an_imported_list_comes_before_the_bundled_one(tmp_path):
+    model = {"id": "gpt-6-sol", "input": 77}
+    document = {
+        "source": "mine", "date": "2026-11-21",
+        "providers": {"openai": {"models": [model]}, "new": {"models": [model]}},
+    }  # fmt: skip
+    (tmp_path / IMPORTED).write_bytes(orjson.dumps(document))
+    both = read(tmp_path, ["openai", "new", "anthropic"])
+    assert (both.source, both.date.day) == ("mine", 21)
+    assert rate(both.find("openai", "gpt-6-sol")) == 77
+    assert rate(both.find("new", "gpt-6-sol")) == 77
+    assert both.find("openai", "gpt-6-luna") == LIST.find("openai", "gpt-6-luna")
+    assert both.find("anthropic", "claude-opus-5-5") == LIST.find("anthropic", "claude-opus-5-5")
+    assert read(tmp_path / "nowhere").source == LIST.source
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"[]", b"{}", b'{"date": 5, "providers": {}}', b'{"date": "2026-11-20"}']
+)
+def test_a_broken_imported_list_is_told_and_not_passed_over(tmp_path, data):
+    (tmp_path / IMPORTED).write_bytes(data)
+    with pytest.raises(ConfigError, match=r"found no price list, .* remove it"):
+        read(tmp_path)
 
 
 def test_numbers_are_read_as_they_are_written():
