@@ -13,7 +13,7 @@ PIP    := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT -u PIP_TARGET -u PIP_PREFIX -u
           PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 SOURCES := proxy tests $(wildcard bench)
 
-.PHONY: help setup setup-run run test check fmt lint unit chaos bench corpus coverage install uninstall
+.PHONY: help setup setup-run run test check fmt lint unit chaos bench corpus prices coverage install uninstall
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -76,6 +76,9 @@ bench: setup ## the benchmark table
 
 corpus: setup ## the table of replayed recordings
 	@SPLICE_CORPUS_CUTS=$${SPLICE_CORPUS_CUTS:-5} $(BIN)/pytest -q tests/corpus
+
+prices: setup ## the price list from the locked genai-prices: before a release
+	@$(BIN)/python .ci/prices.py
 
 coverage: setup ## branch coverage of the unit tests
 	@$(BIN)/coverage run -m pytest -q tests/unit tests/golden

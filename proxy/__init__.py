@@ -15,7 +15,7 @@ Dependencies point down, one layer a line (checked by ``tests/test_layers.py``):
     billing | routing   keys, prices | names, accounts, cooldowns, limits
     dialects | config   wire formats | the configuration file
     providers           the known providers, as rows
-    usage               token counts
+    money | usage       how an amount is written | token counts
     tasks | errors | log   what starts tasks | what a client can be told | how a line is logged
 """
 

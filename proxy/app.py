@@ -24,7 +24,9 @@ import uvloop
 
 from proxy import __version__
 from proxy import demo as demo_provider
+from proxy.billing import pricelist
 from proxy.billing.keys import Keyring
+from proxy.billing.tariff import Tariff
 from proxy.config import (
     Change,
     Config,
@@ -208,7 +210,7 @@ class Running:
         """Go by ``config`` from now on. Nothing awaits here: a request sees the old configuration or the new one."""
         gateway = self.gateway
         now = gateway.now()
-        gateway.pool.adopt(config, now)
+        gateway.pool.adopt(config, now, gateway.clock())
         gateway.key_limits.adopt(config.models, config.limits.concurrency)
         gateway.means = replace(gateway.means, **_chosen(config))
         gateway.catalog = Catalog(config)
@@ -306,7 +308,7 @@ async def start(
             "messages": messages_error_frame,
             "responses": responses_error_frame,
         },
-        settle=partial(_settle, log),
+        settle=partial(_settle, log, set()),
     )
     gateway = Gateway(
         config=config,
@@ -330,7 +332,9 @@ async def start(
 
 def _chosen(config: Config) -> dict[str, Any]:
     """Return what the configuration chooses of the means of a call."""
+    providers = {account.provider for account in config.accounts}
     return {
+        "tariff": Tariff(config, pricelist.read(config.state.directory, providers)),
         "streaming": config.streaming,
         "retry": config.retry,
         "expose": config.server.expose,
@@ -364,8 +368,16 @@ def _counts_tokens(config: Config) -> bool:
     )
 
 
-def _settle(log: Log, record: Record) -> None:
-    """Write the log line of a request that has ended."""
+_MOST_WARNINGS = 1000
+
+
+def _settle(log: Log, warned: set[str], record: Record) -> None:
+    """Write the log line of a request that has ended, and a warning at the first of a model that has no price."""
+    if not record.priced:
+        model = f"{record.provider}/{record.upstream_model}"
+        if model not in warned and len(warned) < _MOST_WARNINGS:
+            warned.add(model)
+            log.warning("no price is known: calls are recorded at no cost", model=model)
     failed = record.error is not None and record.status >= 500
     log.write("warning" if failed else "info", "request", record.fields())
 

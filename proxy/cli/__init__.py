@@ -56,6 +56,15 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     config = _add(commands, "config", "print every setting in effect and where it comes from")
     config.add_argument("--json", action="store_true", help="print JSON")
+    models = _add(commands, "models", "list the names that can be called, and their prices")
+    models.add_argument("--json", action="store_true", help="print JSON")
+    prices = _add(commands, "prices", "show what a model costs and what its key pays")
+    actions = prices.add_subparsers(dest="action", metavar="ACTION", required=True)
+    show = _add(actions, "show", "show what a model costs, what its key pays, and who says so")
+    show.add_argument("model", metavar="MODEL", help="a public name, or PROVIDER/MODEL")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    taken = _add(actions, "import", "put a price list of another maker before the bundled one")
+    taken.add_argument("file", metavar="FILE", help="genai-prices' data.json, or LiteLLM's table")
     return parser
 
 

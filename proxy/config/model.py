@@ -165,7 +165,7 @@ class KeysPolicy:
     prefix: str = "sk-splice-"
 
 
-# Prices, in USD per million tokens (searches: per thousand).
+# Prices, in USD per million tokens (searches and requests: per thousand).
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +180,7 @@ class Rates:
     audio_input: Decimal | None = None
     audio_output: Decimal | None = None
     searches_kcount: Decimal | None = None
+    requests_kcount: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +198,14 @@ class PriceEntry:
     """Ascending by ``above``."""
     since: datetime | None = None
     """The first moment (UTC) at which it holds; None: always has."""
+    hours: tuple[int, int] | None = None
+    """Two minutes of the UTC day, between which it holds; None: all day."""
+    service_tiers: Mapping[str, PriceEntry] = field(default_factory=dict)
+    """What holds instead for calls that the upstream bills under such a tier; without dates and hours of their own."""
 
 
 Prices = tuple[PriceEntry, ...]
-"""Ascending by ``since``, never empty: the last entry that has begun is the one that holds."""
+"""Ascending by ``since``, never empty: the last entry that has begun, and whose hours these are, is the one that holds."""
 
 
 # Who is called, and under which names.

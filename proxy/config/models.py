@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -125,7 +126,7 @@ def _prices(table: Table, key: str) -> Prices | None:
         entries = [_price_entry(table.table(key))]
     else:
         entries = [_price_entry(entry) for entry in table.tables(key)]
-    starts = [entry.since for entry in entries]
+    starts = [(entry.since, entry.hours) for entry in entries]
     if len(set(starts)) < len(starts):
         table.document.wrong(table.at(key), "two prices from the same date", "one for each")
     if not entries:
@@ -134,11 +135,12 @@ def _prices(table: Table, key: str) -> Prices | None:
     return tuple(sorted(entries, key=_start))
 
 
-def _start(entry: model.PriceEntry) -> datetime:
-    return entry.since or datetime.min.replace(tzinfo=UTC)
+def _start(entry: model.PriceEntry) -> tuple[datetime, bool]:
+    # What holds at some hours only comes after what holds all day, which would hide it.
+    return entry.since or datetime.min.replace(tzinfo=UTC), entry.hours is not None
 
 
-def _price_entry(table: Table) -> model.PriceEntry:
+def _price_entry(table: Table, *, service: bool = False) -> model.PriceEntry:
     tiers = []
     for row in table.tables("tiers"):
         above = row.required("above", values.COUNT)
@@ -149,10 +151,33 @@ def _price_entry(table: Table) -> model.PriceEntry:
     entry = model.PriceEntry(
         rates=_rates(table),
         tiers=tuple(sorted(tiers, key=lambda tier: tier.above)),
-        since=table.optional("from", values.MOMENT),
+        since=None if service else table.optional("from", values.MOMENT),
+        hours=None if service else table.optional("hours", HOURS),
+        service_tiers={} if service else _service_tiers(table.table("service_tiers")),
     )
     table.finish()
     return entry
+
+
+def _service_tiers(table: Table) -> Mapping[str, model.PriceEntry]:
+    return {name: _price_entry(table.table(name), service=True) for name in table.names()}
+
+
+def _hours(value: object) -> tuple[int, int]:
+    if isinstance(value, list) and len(value) == 2:
+        found = [_CLOCK.fullmatch(one) for one in value if isinstance(one, str)]
+        minutes = [int(one[1]) * 60 + int(one[2]) for one in found if one is not None]
+        if len(minutes) == 2:
+            return minutes[0], minutes[1]
+    raise Wrong('two times of the day in UTC such as ["16:30", "00:30"]')
+
+
+def _show_hours(value: tuple[int, int]) -> object:
+    return [f"{minutes // 60:02d}:{minutes % 60:02d}" for minutes in value]
+
+
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+HOURS: Kind[tuple[int, int]] = Kind(_hours, _show_hours)
 
 
 def _rates(table: Table) -> Rates:

@@ -43,6 +43,11 @@ WEIGHT = integer(1)
 PRIORITY = integer(0)
 
 
+_TOO_MUCH = Decimal(10**12)
+_TOO_FINE = Decimal("1e-12")
+"""Amounts are counted in whole numbers of their last digit: what nobody means must not make those endless."""
+
+
 def money(*, zero: bool, why: str = "") -> Kind[Decimal]:
     """An amount or a factor, exact: 0.1 is a tenth."""
 
@@ -50,6 +55,8 @@ def money(*, zero: bool, why: str = "") -> Kind[Decimal]:
         if isinstance(value, Decimal | int) and not isinstance(value, bool):
             amount = Decimal(value)
             if amount.is_finite() and (amount > 0 or (zero and amount == 0)):
+                if amount >= _TOO_MUCH or amount % _TOO_FINE:
+                    raise Wrong("a number below a million million, with at most 12 decimals")
                 return amount
         raise Wrong("a number of at least 0" if zero else "a number above 0", why)
 

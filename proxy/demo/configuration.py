@@ -67,7 +67,9 @@ def _upstream(dialect: Dialect, upstream: _Upstream, provider_url: str) -> list[
 def _model(model: Model) -> str:
     target = f"{_UPSTREAMS[model.dialect].name}/{model.id}"
     aliases = list(_ALIASES.get(model.id, ()))
-    return _table("[[models]]", name=model.id, aliases=aliases, targets=[target])
+    # A price of nothing, where none at all would be worth a warning.
+    free = "cost = { input = 0, output = 0 }\n"
+    return _table("[[models]]", name=model.id, aliases=aliases, targets=[target]) + free
 
 
 def _table(head: str, **values: str | list[str]) -> str:

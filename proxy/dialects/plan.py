@@ -122,6 +122,8 @@ class Asked:
     mint: Callable[[], str]
     recall: Callable[[Conversation], None]
     remember: Callable[[str, tuple[Sealed, ...]], None]
+    charge: Callable[[Usage], int] | None = None
+    """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
 
     def conversation(self) -> Conversation:
         """Return the neutral form, fresh each time, since writers note in it what they render."""
@@ -275,7 +277,11 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
     if dialect == "openai-chat":
         include_usage = _asks_usage(asked.document)
         return ChatSplice(
-            asked.request_id, flags, asked.estimate_input, include_usage=include_usage
+            asked.request_id,
+            flags,
+            asked.estimate_input,
+            include_usage=include_usage,
+            charge=asked.charge,
         )
     splice = MessagesSplice if dialect == "anthropic" else ResponsesSplice
     return splice(asked.request_id, flags, asked.estimate_input)
@@ -283,7 +289,9 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
 
 def _chat_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
     usage = document.get("usage")
-    return chat_decode.read_usage(usage, flags) if usage else None
+    tier = document.get("service_tier")
+    tier = tier if isinstance(tier, str) else None
+    return chat_decode.read_usage(usage, flags, tier=tier) if usage else None
 
 
 def _messages_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
@@ -361,6 +369,7 @@ def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
         "mint": asked.mint,
         "remember": asked.remember if remembers else None,
         "estimate_input": asked.estimate_input,
+        "charge": asked.charge,
         "echo": responses_read.echo(asked.document) if asked.dialect == "responses" else {},
         **facts,
     }

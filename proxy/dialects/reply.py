@@ -53,7 +53,8 @@ class Reply:
 
     ``mint`` returns 24 fresh hexadecimal digits. ``namespaces`` maps a flat tool name to its (namespace, name).
     ``remember`` takes a call's id and what the upstream wants back with it, for clients that do not echo it.
-    ``estimate_input`` returns the prompt's tokens where the upstream tells no usage. ``echo`` holds the request's fields
+    ``estimate_input`` returns the prompt's tokens where the upstream tells no usage, ``charge`` what the key pays for a
+    usage, in micro-USD. ``echo`` holds the request's fields
     that the Responses dialect repeats in its answer.
     """
 
@@ -69,6 +70,7 @@ class Reply:
     echo: Mapping[str, Any] = field(default_factory=dict)
     remember: Callable[[str, tuple[Sealed, ...]], None] | None = None
     estimate_input: Callable[[], int] = lambda: 0
+    charge: Callable[[Usage], int] | None = None
 
 
 class Encoder(Turn, Protocol):

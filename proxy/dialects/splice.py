@@ -18,6 +18,7 @@ import orjson
 
 from proxy.dialects import refusal
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
+from proxy.dialects.chat.encode import cost_members
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
 from proxy.dialects.messages.decode import read_usage as read_messages_usage
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
@@ -193,7 +194,8 @@ class Splice(ABC):
 class ChatSplice(Splice):
     """Chat completions passed through.
 
-    ``include_usage`` says whether the client asked for the usage chunk; the upstream is always asked.
+    ``include_usage`` says whether the client asked for the usage chunk; the upstream is always asked. ``charge`` returns what
+    the key pays for a usage, in micro-USD, which that chunk then tells.
     """
 
     def __init__(
@@ -203,9 +205,11 @@ class ChatSplice(Splice):
         estimate_input: Callable[[], int],
         *,
         include_usage: bool,
+        charge: Callable[[Usage], int] | None = None,
     ) -> None:
         super().__init__(request_id, flags, estimate_input)
         self._include_usage = include_usage
+        self._charge = charge if include_usage else None
         self._finished = False
 
     def _plain(self, whole: bytes) -> int:
@@ -247,15 +251,18 @@ class ChatSplice(Splice):
         if not usage and isinstance(groq, dict):
             usage = groq.get("usage")
         if isinstance(usage, dict):
-            self.reported = read_chat_usage(usage, self._flags)
+            tier = chunk.get("service_tier")
+            tier = tier if isinstance(tier, str) else None
+            self.reported = read_chat_usage(usage, self._flags, tier=tier)
         if chunk.get("error"):
             self._refused(chunk["error"])
             return b""
         choices = chunk.get("choices")
         if not isinstance(choices, list) or not choices:
             asked = (self._include_usage and isinstance(usage, dict)) or "moderation" in chunk
-            return _reframed(block) if asked else b""
+            return self._with_cost(block, data, chunk) if asked else b""
         mended = False
+        last = False
         for choice in choices:
             if not isinstance(choice, dict):
                 continue
@@ -263,7 +270,7 @@ class ChatSplice(Splice):
                 self._refused(choice["error"])
                 return b""
             if choice.get("finish_reason"):
-                self._finished = self.committed = True
+                self._finished = self.committed = last = True
             delta = choice.get("delta")
             if delta is None:
                 choice["delta"] = {}
@@ -272,9 +279,29 @@ class ChatSplice(Splice):
                 self.committed = True
         self.events += self.committed
         if not mended:
-            return _reframed(block)
+            # Some providers tell the usage with the reason for the end, and have no chunk for it.
+            return self._with_cost(block, data, chunk) if last else _reframed(block)
         if b'"delta":null' in data:
             return b"data: " + data.replace(b'"delta":null', b'"delta":{}') + b"\n\n"
+        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+    def _with_cost(self, block: bytes, data: bytes, chunk: dict[str, Any]) -> bytes:
+        """Return a chunk with what the key pays in its usage, where it has one and the client asked for it."""
+        usage = chunk.get("usage")
+        if self._charge is None or self.reported is None or not isinstance(usage, dict):
+            return _reframed(block)
+        told = cost_members(self._charge(self.reported))
+        opening = _USAGE.search(data)
+        if (
+            opening is not None
+            and usage
+            and usage.keys().isdisjoint(("cost", "cost_micro"))
+            and data.count(b'"usage"') == 1
+            and b"\n" not in data
+        ):
+            return b"data: %b%b,%b\n\n" % (data[: opening.end()], told, data[opening.end() :])
+        # A reseller's own cost among others: what this key pays takes its place.
+        chunk["usage"] = {**usage, **orjson.loads(b"{" + told + b"}")}
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
     def _conclude(self) -> bytes:
@@ -293,6 +320,7 @@ def _padded(tail: bytes) -> re.Pattern[bytes]:
     return re.compile(re.escape(tail) + rb'[\w-]*"}\n\n')
 
 
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _CONTENT = b'"content":"'
 _PADDING = b',"obfuscation":"'
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from proxy.billing.tariff import Quote, Quotes, Tariff
 from proxy.config.model import Retry, Streaming, Target
 from proxy.dialects.answer import Answer, Translation, Whole
 from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
@@ -14,6 +16,7 @@ from proxy.providers import Provider
 from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
 from proxy.relay.delivery import Delivery
 from proxy.relay.head import (
+    cost_field,
     dropped_fields,
     exposed_fields,
     timing_fields,
@@ -51,6 +54,7 @@ class Means:
     """The time of day."""
     pool: Pool
     queue: Queue
+    tariff: Tariff
     connections: Connections
     streaming: Streaming
     retry: Retry
@@ -81,8 +85,10 @@ class Call:
         *,
         key: str,
         tokens: int,
+        quotes: Quotes | None,
         fallbacks: Sequence[Route] = (),
     ) -> None:
+        """``quotes`` is what the key pays; None: the call costs nothing."""
         self._means = means
         self._asked = asked
         self._route = route
@@ -93,6 +99,8 @@ class Call:
         self._key = key
         self._tokens = tokens
         self._fallbacks = fallbacks
+        self._quotes = quotes
+        self._quote: Quote | None = None
         self._lease: Lease | None = None
         self._loop = means.loop
         self._started = self._loop.time()
@@ -149,6 +157,8 @@ class Call:
         targets = in_turn(self._route.targets, self._draw)
         for fallback in self._fallbacks:
             targets += in_turn(fallback.targets, self._draw)
+        if self._quotes is not None and self._means.tariff.refuses_some:
+            targets = self._priced(targets)
         tried: set[str] = set()
         timed_out = 0
         refused: GatewayError | None = None
@@ -169,6 +179,28 @@ class Call:
             refused.everybody_failed = len(tried) > 1 and refused.status >= 500
             self._date(refused, targets)
         raise self._last_word or refused or GatewayError(Kind.NOBODY, retry_after=1)
+
+    def _priced(self, targets: list[Target]) -> list[Target]:
+        """Return those of ``targets`` that may be asked although nobody knows what they cost; raise if there are none."""
+        refuses = self._means.tariff.refuses
+        priced = [
+            one for one in targets if not refuses(one.provider, one.model, self._name_of(one))
+        ]
+        if not priced:
+            raise GatewayError(
+                Kind.MODEL_NOT_ALLOWED,
+                f"The model `{self._route.name}` has no price here, and calls without one are refused.",
+                param="model",
+            )
+        return priced
+
+    def _name_of(self, target: Target) -> str:
+        """Return the public name that ``target`` was found under, which is a fallback's where the model's own do not have it."""
+        if self._fallbacks and target not in self._route.targets:
+            for fallback in self._fallbacks:
+                if target in fallback.targets:
+                    return fallback.name
+        return self._route.name
 
     def _date(self, refused: GatewayError, targets: list[Target]) -> None:
         """Let a limit that was met say when somebody is back, which need not be who said no last."""
@@ -260,6 +292,8 @@ class Call:
         self.record.account = seat.account.name
         self.record.provider = target.provider
         self.record.upstream_model = target.model
+        if self._quotes is not None:
+            self._find_prices(self._quotes, seat, target)
         outcome = await self._send(seat, plan, plan.body)
         if isinstance(outcome, Refused) and outcome.stale:
             # The connection had died while idle: nobody has seen this request.
@@ -267,6 +301,13 @@ class Call:
         while isinstance(outcome, Continues):
             outcome = await self._continue(seat, plan, outcome.token)
         return outcome
+
+    def _find_prices(self, quotes: Quotes, seat: Seat, target: Target) -> None:
+        asked = self._asked
+        self._quote = quote = quotes.of(seat.name, target.model, self._name_of(target))
+        if self.wants_stream and "stream_options" in asked.document:
+            # The usage chunk may be asked for, and goes out before the books are closed.
+            asked.charge = partial(quote.price_micro, asked.now)
 
     def _succeeded(self) -> None:
         """Tell the account's place that content has come, and what the provider said about its limits."""
@@ -361,7 +402,19 @@ class Call:
         record.ended = self._loop.time()
         if attempt is not None:
             record.upstream_request_id = upstream_request_id(attempt.headers)
+        if answer.committed or answer.error is None:
+            self._charge(record)
         self._means.settle(record)
+
+    def _charge(self, record: Record) -> None:
+        """Note what the call costs, and count it where it was spent."""
+        quote, usage, lease = self._quote, record.usage, self._lease
+        if quote is None or usage is None or lease is None:
+            return
+        record.cost_micro, record.price_micro = quote.charge(usage, self._asked.now)
+        record.priced = quote.priced
+        if lease.seat.budget is not None:
+            lease.seat.spend(record.cost_micro, self._loop.time(), self._means.clock())
 
     def settle_failed(self, error: GatewayError, status: int) -> None:
         """Close the books of a call that failed, or whose client left."""
@@ -467,7 +520,10 @@ class Call:
         attempt = self._attempt
         if attempt is not None and attempt.answer is not None:
             self.settle(attempt.answer)
-        self.delivery.document(200, self._fields() + usage_fields(self.record.usage), document)
+        fields = self._fields() + usage_fields(self.record.usage)
+        if self._quote is not None:
+            fields += cost_field(self.record.price_micro)
+        self.delivery.document(200, fields, document)
 
     def _fields(self) -> bytes:
         """Return the header lines that are known once an account has answered."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from proxy.dialects.plan import dropped_header
+from proxy.money import usd
 from proxy.relay.record import Record
 from proxy.usage import Usage
 
@@ -54,6 +55,11 @@ def exposed_fields(expose: Collection[str], record: Record, upstream_id: str | N
         if name in expose and value is not None and value.isascii() and value.isprintable():
             lines.append(f"{header}: {value}\r\n")
     return "".join(lines).encode()
+
+
+def cost_field(price_micro: int) -> bytes:
+    """Return the line that tells what the key pays for an answer that is sent whole, in USD."""
+    return b"x-splice-cost-usd: %b\r\n" % usd(price_micro).encode()
 
 
 def usage_fields(usage: Usage | None) -> bytes:

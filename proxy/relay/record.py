@@ -35,6 +35,8 @@ class Record:
     """What we pay for it, in micro-USD."""
     price_micro: int = 0
     """What the key pays for it."""
+    priced: bool = True
+    """False: nobody knows what its tokens cost, so they are recorded at nothing."""
     error: GatewayError | None = None
     queue: float = 0.0
     connect: float = 0.0
@@ -77,6 +79,10 @@ class Record:
             fields["cache_write_tokens"] = usage.cache_writes
             if usage.estimated:
                 fields["estimated"] = True
+            # Of so few digits, the nearest float prints as the decimal that it is nearest to.
+            fields["cost_usd"] = self.cost_micro / 1_000_000
+            if self.price_micro != self.cost_micro:
+                fields["price_usd"] = self.price_micro / 1_000_000
         error = self.error
         if error is not None:
             fields["error_type"] = error.row.error_type

@@ -166,10 +166,10 @@ class Pool:
         }
         self._serving: dict[tuple[str, str], tuple[Seat, ...]] = {}
 
-    def adopt(self, config: Config, now: float) -> None:
+    def adopt(self, config: Config, now: float, wall: float) -> None:
         """Go by another configuration from now on. An account that is still there keeps its counters and cooldowns.
 
-        One that is gone gets no more calls; those that it has end as they would have.
+        One that is gone gets no more calls; those that it has end as they would have. ``wall`` is the time since 1970.
         """
         self.times = config.cooldown
         seats = {}
@@ -179,7 +179,7 @@ class Pool:
             if seat is None or seat.account.provider != account.provider:
                 seat = Seat(account, provider, now)
             else:
-                seat.adopt(account, provider, config.cooldown, now)
+                seat.adopt(account, provider, config.cooldown, now, wall)
             seats[account.name] = seat
         self._seats = seats
         self._serving.clear()

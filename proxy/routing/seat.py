@@ -12,6 +12,7 @@ from enum import StrEnum
 from proxy.config.model import Account
 from proxy.config.model import Cooldown as Times
 from proxy.providers import Provider
+from proxy.routing.budget import Budget
 from proxy.routing.cooldown import Cause, Cooldown, Evidence, State
 from proxy.routing.limits import UNKNOWN_WAIT, Limiter, Quota
 from proxy.routing.ratelimits import Reading
@@ -72,8 +73,8 @@ class Seat:
     """An account at work: what it carries, and what keeps it from carrying more."""
 
     __slots__ = (
-        "account", "cooldowns", "empty_until", "enabled", "limiter", "name", "priority",
-        "provider", "spent", "told", "turn", "weight",
+        "account", "budget", "cooldowns", "empty_until", "enabled", "limiter", "name",
+        "priority", "provider", "spent", "spent_until", "told", "turn", "weight",
     )  # fmt: skip
 
     def __init__(self, account: Account, provider: Provider, now: float = 0.0) -> None:
@@ -86,7 +87,10 @@ class Seat:
         self.enabled = True
         """False: an operator took it out."""
         self.spent = False
-        """What we may spend there in this period is spent; whoever keeps the books says so."""
+        """What we may spend there in this period is spent; ``spend`` says so."""
+        self.spent_until: float | None = None
+        """When the period ends in which it is; None: no time will do it."""
+        self.budget = _budget(account)
         self.cooldowns: dict[str | None, Cooldown] = {}
         """Of the account, and of its models: only what is not closed."""
         self.empty_until: dict[str, float] = {}
@@ -99,7 +103,9 @@ class Seat:
     def in_flight(self) -> int:
         return self.limiter.running
 
-    def adopt(self, account: Account, provider: Provider, times: Times, now: float) -> None:
+    def adopt(
+        self, account: Account, provider: Provider, times: Times, now: float, wall: float
+    ) -> None:
         """Go by another configuration of the same account. What runs and what was used is not forgotten.
 
         Cooldowns are, if calls now go elsewhere or with another credential: what was wrong may have been just that.
@@ -120,12 +126,18 @@ class Seat:
             self.clear()
         for cooldown in self.cooldowns.values():
             cooldown.times = times
+        spent = 0
+        if self.budget is not None and before.budget_period == account.budget_period:
+            spent = self.budget.spent(wall)
+        self.budget = _budget(account)
+        self.spent = False
+        self.spend(spent, now, wall)
 
     def standing(self, model: str, tokens: int, now: float) -> Standing:
         """Return whether it takes a call to ``model`` of about so many tokens; ``half_open``: as a canary."""
         if not self.enabled:
             return Standing.DISABLED
-        if self.spent:
+        if self.is_spent(now):
             return Standing.SPENT
         probed = False
         if self.cooldowns:
@@ -147,17 +159,40 @@ class Seat:
     def free_at(self, model: str, tokens: int, now: float) -> float | None:
         """Return when it will take a call to ``model``, as far as that can be known; None: no time will do it."""
         standing = self.standing(model, tokens, now)
-        if standing is Standing.DISABLED or standing is Standing.SPENT:
+        if standing is Standing.DISABLED:
             return None
         if standing is Standing.AVAILABLE or standing is Standing.HALF_OPEN:
             return now
+        at = now
+        if standing is Standing.SPENT:
+            if self.spent_until is None:
+                return None
+            at = self.spent_until
         at = max(
-            (self.cooldowns[key].free_at(now) for key in (EVERY, model) if key in self.cooldowns),
-            default=now,
+            (self.cooldowns[key].free_at(at) for key in (EVERY, model) if key in self.cooldowns),
+            default=at,
         )
         at = max(at, self.empty_until.get(model, now), now + self.limiter.wait(tokens, now))
         # What is left is somebody else's call, which ends when it ends.
         return at if at > now and not self.limiter.is_full else max(at, now + UNKNOWN_WAIT)
+
+    def is_spent(self, now: float) -> bool:
+        """Tell whether its budget is spent and the period that it was for has not ended."""
+        return self.spent and (self.spent_until is None or now < self.spent_until)
+
+    def spend(self, micro: int, now: float, wall: float) -> None:
+        """Count what a call cost, in micro-USD; once its budget is spent it rests until the period ends.
+
+        Also what an earlier process is known to have spent in this period. ``wall`` is the time since 1970.
+        """
+        budget = self.budget
+        if budget is None:
+            return
+        budget.add(micro, wall)
+        self.spent = budget.is_spent(wall)
+        if self.spent:
+            left = budget.ends_in(wall)
+            self.spent_until = None if left is None else now + left
 
     def waits_for_a_call(self, model: str, tokens: int, now: float) -> bool:
         """Tell whether the end of a running call is all that it waits for: it frees a slot, or is the canary's."""
@@ -241,6 +276,12 @@ class Seat:
 
     def __repr__(self) -> str:
         return f"<Seat {self.name} {self.in_flight} in flight, {len(self.cooldowns)} cooling>"
+
+
+def _budget(account: Account) -> Budget | None:
+    if account.budget_usd is None or account.budget_period is None:
+        return None
+    return Budget(account.budget_usd, account.budget_period)
 
 
 def account_state(seat: Seat, now: float) -> AccountState:

@@ -71,7 +71,8 @@ async def models(gateway: Gateway, exchange: Exchange) -> None:
     key = gateway.identify(exchange)
     names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
     shape = listing.shape_of(exchange.request.headers)
-    exchange.json(200, listing.render(names, shape, int(gateway.clock())))
+    pricing = partial(_pricing, gateway, key)
+    exchange.json(200, listing.render(names, shape, int(gateway.clock()), pricing))
 
 
 async def model(gateway: Gateway, exchange: Exchange) -> None:
@@ -80,7 +81,8 @@ async def model(gateway: Gateway, exchange: Exchange) -> None:
     name = listing.name_in(exchange.path)
     gateway.route(key, name, param="model")
     shape = listing.shape_of(exchange.request.headers)
-    exchange.json(200, listing.render_one(name, shape, int(gateway.clock())))
+    pricing = partial(_pricing, gateway, key)
+    exchange.json(200, listing.render_one(name, shape, int(gateway.clock()), pricing))
 
 
 async def front_page(gateway: Gateway, exchange: Exchange) -> None:
@@ -204,6 +206,7 @@ async def _carry(
         exchange.request.task,
         key=key.hash,
         tokens=tokens,
+        quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
         fallbacks=_fallbacks(gateway, key, route),
     )
     guard = exchange.request.protocol
@@ -290,6 +293,17 @@ def _apply(document: dict[str, Any], route: Route) -> bool:
 def _may_call(gateway: Gateway, key: Key, name: str) -> bool:
     route = gateway.catalog.resolve(name)
     return route is not None and route.is_open_to(key.models)
+
+
+def _pricing(gateway: Gateway, key: Key, name: str) -> dict[str, str] | None:
+    """Return what ``key`` pays for ``name`` where its first target answers; None if nobody knows."""
+    route = gateway.catalog.resolve(name)
+    if route is None:
+        return None
+    first = route.targets[0]
+    return gateway.means.tariff.pricing(
+        first.provider, first.model, route.name, key.price_multiplier, gateway.clock()
+    )
 
 
 def _recall(gateway: Gateway, key: Key, conversation: Conversation) -> None:

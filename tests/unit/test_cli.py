@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import proxy.cli
+from proxy.billing.prices import Price
 from proxy.cli import main
 from proxy.cli.output import print_table
 from proxy.config import key_hash, load
@@ -198,3 +199,131 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback():
         env={**os.environ, "PYTHONPATH": str(Path(proxy.__file__).parents[1])},
     )
     assert (found.stdout, found.stderr) == ("1\n", "")
+
+
+# Prices and models.
+
+PRICED = """
+[[accounts]]
+name = "d"
+provider = "deepseek"
+api_key = "x"
+models = ["deepseek-v4-pro", "*"]
+[[models]]
+name = "smart"
+targets = ["deepseek/deepseek-v4-pro", "deepseek/of-tomorrow"]
+[[models]]
+name = "sold"
+targets = ["deepseek/of-tomorrow"]
+cost = { input = 0.5, output = 2, searches_kcount = 7, tiers = [{ above = 100, input = 1 }] }
+price = [{ input = 3 }, { from = 2027-01-01, input = 4, service_tiers = { flex = { input = 1 } } }]
+"""
+
+
+@pytest.fixture
+def _priced():
+    Path("config.toml").write_text(PRICED)
+    Path("config.toml").chmod(0o600)
+
+
+@pytest.mark.usefixtures("_priced")
+def test_prices_show_tells_whose_they_are_and_when_they_hold(capsys):
+    assert main(["prices", "show", "sold"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:6] == ["target", "", "source", "when", "input", "output"]
+    assert rows[0][-1] == "searches_kcount"
+    assert [row[1:5] for row in rows[1:]] == [
+        ["cost", "config", "always", "0.5"],
+        ["cost", "config", "above 100 tokens", "1"],
+        ["price", "config", "always", "3"],
+        ["price", "config", "from 2027-01-01", "4"],
+        ["price", "config", "from 2027-01-01 flex", "1"],
+    ]
+    assert {row[0] for row in rows[1:]} == {"deepseek/of-tomorrow"}
+
+
+@pytest.mark.usefixtures("_priced")
+def test_prices_show_names_the_catalog_and_what_nobody_knows(capsys):
+    assert main(["prices", "show", "smart"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert ["deepseek/deepseek-v4-pro", "cost, price", "catalog"] in [row[:3] for row in rows]
+    assert any("UTC" in row[3] for row in rows), "DeepSeek is dearer at some hours"
+    assert rows[-1][:4] == ["deepseek/of-tomorrow", "cost, price", "none", "unpriced"]
+
+
+@pytest.mark.usefixtures("_priced")
+def test_prices_show_in_json_has_the_fields_of_a_configured_price(capsys):
+    assert main(["prices", "show", "sold", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (target,) = found["targets"]
+    assert (target["cost_source"], target["price_source"]) == ("config", "config")
+    assert (
+        target["cost"][0]["tiers"][0] | {"input": "1", "above": 100}
+        == target["cost"][0]["tiers"][0]
+    )
+    assert target["price"][1]["from"] == "2027-01-01T00:00:00Z"
+    assert found["catalog"]["source"].startswith("genai-prices ")
+    assert [len(Price.parse(target[name])) for name in ("cost", "price")] == [1, 2]
+
+
+@pytest.mark.usefixtures("_priced")
+def test_prices_show_knows_models_of_providers_without_an_account(capsys):
+    assert main(["prices", "show", "anthropic/claude-opus-5-5"]) == 0
+    assert "anthropic/claude-opus-5-5\tcost, price\tcatalog\talways" in capsys.readouterr().out
+    assert main(["prices", "show", "nobody/nothing"]) == 1
+    assert "found no model 'nobody/nothing'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_priced")
+def test_models_lists_names_targets_and_prices(capsys):
+    assert main(["models"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["model", "target", "source", "input", "output"]
+    assert ["smart", "deepseek/of-tomorrow", "none", "unpriced", "unpriced"] in rows
+    assert ["sold", "deepseek/of-tomorrow", "config", "3", "0"] in rows
+    assert rows[-1][:3] == ["deepseek/deepseek-v4-pro", "deepseek/deepseek-v4-pro", "catalog"]
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["input"] is None
+
+
+@pytest.mark.parametrize("command", ["models", "prices show x"])
+def test_prices_and_models_need_a_configuration(command, capsys):
+    assert main(command.split()) == 1
+    assert "splice init" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_priced")
+def test_prices_import_puts_a_list_before_the_bundled_one(capsys):
+    with Path("config.toml").open("a") as file:
+        file.write('[state]\ndirectory = "kept"\n')
+    listed = {
+        "deepseek/of-tomorrow": {"litellm_provider": "deepseek", "input_cost_per_token": 7e-6}
+    }
+    Path("theirs.json").write_text(json.dumps(listed))
+    assert main(["prices", "import", "theirs.json"]) == 0
+    assert "kept/prices.json: 1 models of 1 providers" in capsys.readouterr().out
+    assert stat.S_IMODE(Path("kept").stat().st_mode) == 0o700
+    assert [path.name for path in Path("kept").iterdir()] == ["prices.json"]
+    assert main(["prices", "show", "deepseek/of-tomorrow", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["targets"][0]["cost"][0]["input"] == "7"
+    assert found["catalog"]["source"] == "theirs.json"
+    Path("kept/prices.json").write_text("{}")
+    assert main(["models"]) == 1
+    assert "found no price list" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_priced")
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (None, "found no file theirs.json to read"),
+        ("{", "theirs.json: "),
+        ("{}", "found no prices"),
+    ],
+)
+def test_prices_import_refuses_what_is_no_list(written, said, capsys):
+    if written is not None:
+        Path("theirs.json").write_text(written)
+    assert main(["prices", "import", "theirs.json"]) == 1
+    assert said in capsys.readouterr().err

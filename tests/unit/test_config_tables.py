@@ -345,9 +345,34 @@ def test_prices_have_dates_and_come_out_in_their_order():
     assert [entry.since for entry in entries or ()] == [None, datetime(2026, 12, 1, tzinfo=UTC)]
 
 
+def test_prices_have_hours_and_service_tiers():
+    entries = price(
+        'price = [{ hours = ["22:30", "04:00"], input = 4 }, { input = 2, requests_kcount = 5, '
+        "service_tiers = { flex = { input = 1, tiers = [{ above = 5, input = 3 }] } } }]"
+    )
+    assert entries is not None
+    assert [entry.hours for entry in entries] == [None, (1350, 240)]
+    assert entries[0].rates.requests_kcount == 5
+    assert entries[0].service_tiers == {
+        "flex": PriceEntry(
+            rates=Rates(input=Decimal(1)), tiers=(Tier(above=5, rates=Rates(input=Decimal(3))),)
+        )
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('price = { input = 1, hours = ["1:00", "04:00"] }', "price.hours: found"),
+        ('price = { input = 1, hours = ["01:00", "24:00"] }', "two times of the day in UTC"),
+        ('price = { input = 1, hours = ["01:00"] }', "two times of the day in UTC"),
+        ("price = { input = 1, hours = [1, 2] }", "two times of the day in UTC"),
+        (
+            "price = { input = 1, service_tiers = { flex = { from = 2026-12-01, input = 1 } } }",
+            "found an unknown key",
+        ),
+        ("price = { input = 1e-13 }", "with at most 12 decimals"),
+        ("price = { input = 1e12 }", "below a million million"),
         ("price = []", "price: found [], expected { input = …, output = … }"),
         ("price = {}", "price: found no price, expected one of input, output, cache_read"),
         ("price = { input = -1 }", "price.input: found -1, expected a number of at least 0"),

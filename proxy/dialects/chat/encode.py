@@ -18,6 +18,7 @@ from proxy.dialects.conversation import Call, Image, Redacted, Refusal, Thinking
 from proxy.dialects.reply import Meter, Reply, Sealed
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError, Kind
+from proxy.money import usd
 from proxy.usage import Usage
 
 Object = dict[str, Any]
@@ -246,8 +247,12 @@ class Encoder:
         told = _finish_reason(reason, self._reply)
         self.frames.append(self._delta + b'},"finish_reason":"' + told.encode() + b'"}]}\n\n')
         if self._reply.include_usage:
-            usage = write_usage(self._meter.usage(self._reply.estimate_input))
-            self.frames.append(self._head + b'],"usage":' + orjson.dumps(usage) + b"}\n\n")
+            usage = self._meter.usage(self._reply.estimate_input)
+            consumed = orjson.dumps(write_usage(usage))
+            if self._reply.charge is not None:
+                paid = cost_members(self._reply.charge(usage))
+                consumed = consumed[:-1] + b"," + paid + b"}"
+            self.frames.append(self._head + b'],"usage":' + consumed + b"}\n\n")
         self.frames.append(_DONE)
         self.committed = self.ended = True
 
@@ -447,6 +452,11 @@ def write_usage(usage: Usage) -> Object:
         "prompt_tokens_details": prompt,
         "completion_tokens_details": completion,
     }
+
+
+def cost_members(price_micro: int) -> bytes:
+    """Return the members of a usage that tell what the key pays: by the name that OpenRouter has made common, and exactly."""
+    return b'"cost":%b,"cost_micro":%d' % (usd(price_micro).encode(), price_micro)
 
 
 def write_error(error: GatewayError, request_id: str) -> Object:

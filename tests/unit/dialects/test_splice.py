@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,12 +14,18 @@ from hypothesis import strategies as st
 from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
+from proxy.usage import Usage
 
 REQUEST_ID = "req_1"
 
 
-def chat(*, include_usage: bool = False, flags: Flags = Flags()) -> ChatSplice:  # noqa: B008 - frozen
-    return ChatSplice(REQUEST_ID, flags, lambda: 42, include_usage=include_usage)
+def chat(
+    *,
+    include_usage: bool = False,
+    flags: Flags = Flags(),  # noqa: B008 - frozen
+    charge: Callable[[Usage], int] | None = None,
+) -> ChatSplice:
+    return ChatSplice(REQUEST_ID, flags, lambda: 42, include_usage=include_usage, charge=charge)
 
 
 def messages() -> MessagesSplice:
@@ -172,10 +179,16 @@ message_frames = st.one_of(
     st.booleans(),
 )
 def test_a_chat_stream_is_the_same_however_it_is_cut_and_looked_at(stream, places, include_usage):
-    slow = SlowChat(REQUEST_ID, Flags(), lambda: 42, include_usage=include_usage)
+    slow = SlowChat(
+        REQUEST_ID,
+        Flags(),
+        lambda: 42,
+        include_usage=include_usage,
+        charge=lambda usage: usage.total,
+    )
     expected = run(slow, *cut(stream, list(range(len(stream)))))
     for reads in ([stream], cut(stream, places)):
-        fast = chat(include_usage=include_usage)
+        fast = chat(include_usage=include_usage, charge=lambda usage: usage.total)
         assert run(fast, *reads) == expected
         assert state(fast) == state(slow)
 
@@ -257,6 +270,49 @@ def test_the_usage_chunk_is_swallowed_and_noted():
 def test_the_usage_chunk_passes_to_who_asked():
     told = chunk(usage=USAGE)
     assert run(chat(include_usage=True), TEXT, STOP, told, DONE) == TEXT + STOP + told + DONE
+
+
+def charge(usage):
+    return 1_000_000 * usage.output + usage.input_total
+
+
+def test_the_usage_chunk_tells_who_asked_what_is_paid_and_changes_nothing_else():
+    told = b'data: { "choices": [], "x" : 1.50, "usage" : {"prompt_tokens": 20, "completion_tokens": 7} }\n\n'
+    paid = told.replace(b'"usage" : {', b'"usage" : {"cost":7.00002,"cost_micro":7000020,')
+    asked = chat(include_usage=True, charge=charge)
+    assert run(asked, TEXT, STOP, told, DONE) == TEXT + STOP + paid + DONE
+    assert run(chat(charge=charge), TEXT, STOP, told, DONE) == TEXT + STOP + DONE
+
+
+def test_usage_that_comes_with_the_end_tells_what_is_paid_and_usage_before_it_does_not():
+    early = chunk(choice({"content": "a"}), usage=USAGE)
+    last = chunk(choice({}, "stop"), usage=USAGE)
+    out = run(chat(include_usage=True, charge=charge), early, last, DONE)
+    assert out.startswith(early)
+    assert b'"usage":{"cost":' in out.removeprefix(early)
+    mended = chunk({"index": 0, "delta": None, "finish_reason": "stop"}, usage=USAGE)
+    assert b'"delta":{}' in run(chat(include_usage=True, charge=charge), TEXT, mended, DONE)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [{}, {**USAGE, "cost": 0.5, "is_byok": False}, {**USAGE, "x": {"usage": 1}}],
+)
+def test_what_the_key_pays_replaces_what_a_reseller_charges(usage):
+    out = run(
+        chat(include_usage=True, charge=lambda _: 1_250_000), TEXT, STOP, chunk(usage=usage), DONE
+    )
+    told = json.loads(out.removeprefix(TEXT + STOP).removesuffix(DONE)[6:])
+    assert told["usage"] == {**usage, "cost": 1.25, "cost_micro": 1_250_000}
+
+
+def test_the_service_tier_of_the_usage_chunk_is_what_was_billed():
+    splice = chat()
+    run(splice, TEXT, STOP, chunk(usage=USAGE, service_tier="flex"), DONE)
+    assert splice.usage().tier == "flex"
+    other = chat()
+    run(other, TEXT, STOP, chunk(usage=USAGE, service_tier=5), DONE)
+    assert other.usage().tier is None
 
 
 def test_later_usage_replaces_earlier_usage():

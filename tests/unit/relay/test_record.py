@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from proxy.errors import GatewayError, Kind
 from proxy.relay.record import Record
 from proxy.usage import Usage
@@ -34,6 +36,16 @@ def test_a_call_that_went_well():
         "a",
     )
     assert not {"error_type", "evidence", "estimated", "team", "trace_id"} & fields.keys()
+
+
+def test_what_it_cost_is_told_exactly_and_what_was_paid_where_that_is_not_the_same():
+    fields = record(usage=Usage(), cost_micro=8_050, price_micro=8_050).fields()
+    assert orjson.dumps(fields["cost_usd"]) == b"0.00805"
+    assert "price_usd" not in fields
+    fields = record(usage=Usage(), cost_micro=900_000_000_000_001, price_micro=1).fields()
+    assert orjson.dumps(fields["cost_usd"]) == b"900000000.000001"
+    assert fields["price_usd"] == 1e-6
+    assert "cost_usd" not in record(status=502).fields()
 
 
 def test_an_estimate_says_that_it_is_one():

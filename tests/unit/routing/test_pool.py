@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -532,6 +533,48 @@ def test_an_account_that_is_spent_or_disabled_is_back_when_somebody_says_so():
     assert one.outlook([target()], 0.0) == Outlook(None, limited=False)
 
 
+DAILY = 'name = "a"\nbudget_usd = 1\nbudget_period = "day"'
+LATE = datetime(2026, 11, 20, 23, tzinfo=UTC).timestamp()
+
+
+def test_an_account_whose_budget_is_spent_rests_until_the_window_ends():
+    one = pool(DAILY)
+    seat(one, "a").spend(999_999, 100.0, LATE)
+    assert pick(one, now=100.0) == "a"
+    seat(one, "a").spend(1, 100.0, LATE)
+    assert pick(one, now=100.0) is None
+    assert one.outlook([target()], 100.0) == Outlook(3700.0, limited=False)
+    error = one.outlook([target()], 100.5).error(100.5)
+    assert (error.kind, error.retry_after) == (Kind.NOBODY, 3600)
+    assert state(one, 100.0).until == 3700.0
+    assert pick(one, now=3699.9) is None
+    assert pick(one, now=3700.0) == "a"
+    seat(one, "a").spend(5, 3701.0, LATE + 3601)
+    assert not seat(one, "a").spent
+
+
+def test_a_total_that_is_spent_brings_nobody_back():
+    one = pool('name = "a"\nbudget_usd = 1\nbudget_period = "total"')
+    seat(one, "a").spend(1_000_000, 0.0, LATE)
+    assert one.outlook([target()], 0.0) == Outlook(None, limited=False)
+
+
+def test_somebody_else_is_asked_while_a_budget_is_spent():
+    one = pool(DAILY, 'name = "b"')
+    seat(one, "a").spend(2_000_000, 0.0, LATE)
+    seat(one, "b").spend(2_000_000, 0.0, LATE)
+    assert {pick(one) for _ in range(5)} == {"b"}
+
+
+def test_a_spent_account_that_is_also_cooling_is_back_when_both_are_over():
+    one = pool(DAILY)
+    fail(one, "a", Kind.UPSTREAM_QUOTA, wait=500)
+    seat(one, "a").spend(1_000_000, 0.0, LATE + 3400)
+    assert one.earliest(target(), 0.0) == 500.0
+    seat(one, "a").clear()
+    assert one.earliest(target(), 0.0) == 200.0
+
+
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
@@ -655,7 +698,7 @@ def test_a_draw_that_rounds_up_takes_the_last():
 
 def adopted(of: Pool, *accounts: str, now: float = 0.0) -> None:
     tables = "".join(f'[[accounts]]\nprovider = "p"\napi_key = "x"\n{one}\n' for one in accounts)
-    of.adopt(loads(PROVIDER + tables, Path("c.toml"), {"HOME": "/root"}), now)
+    of.adopt(loads(PROVIDER + tables, Path("c.toml"), {"HOME": "/root"}), now, WALL)
 
 
 def test_a_reload_keeps_what_runs_and_what_was_used():
@@ -704,7 +747,7 @@ def test_a_cooldown_that_runs_goes_by_the_new_times():
     accounts = "".join(
         f'[[accounts]]\nprovider = "p"\napi_key = "x"\nname = "{name}"\n' for name in "ab"
     )
-    one.adopt(loads(tables + PROVIDER + accounts, Path("c.toml"), {"HOME": "/root"}), 0.0)
+    one.adopt(loads(tables + PROVIDER + accounts, Path("c.toml"), {"HOME": "/root"}), 0.0, WALL)
     (why,) = one.why("a", 0.0)
     now = why.until
     lease = taken(one, now=now)
@@ -713,3 +756,16 @@ def test_a_cooldown_that_runs_goes_by_the_new_times():
     lease.release(now)
     (why,) = one.why("a", now)
     assert why.until == now + 2.0
+
+
+def test_a_reload_keeps_what_was_spent_of_a_budget_of_the_same_period():
+    one = pool('name = "a"\nbudget_usd = 1\nbudget_period = "day"')
+    seat(one, "a").spend(900_000, 0.0, WALL)
+    adopted(one, 'name = "a"\nbudget_usd = 0.5\nbudget_period = "day"')
+    assert pick(one) is None
+    adopted(one, 'name = "a"\nbudget_usd = 2\nbudget_period = "day"')
+    assert pick(one) == "a"
+    seat(one, "a").spend(1_100_000, 0.0, WALL)
+    assert pick(one) is None
+    adopted(one, 'name = "a"')
+    assert pick(one) == "a"

@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from proxy.config import loads
 from proxy.config.model import Target
 from proxy.errors import GatewayError, Kind
+from proxy.routing.budget import window
 from proxy.routing.cooldown import SPARED, VERDICTS, State, cap, verdict
 from proxy.routing.pool import Lease, Pool
 from proxy.routing.seat import Standing
@@ -31,6 +32,8 @@ name = "b"
 provider = "p"
 weight = 2
 concurrency = 3
+budget_usd = 0.001
+budget_period = "day"
 [[accounts]]
 name = "c"
 provider = "p"
@@ -44,6 +47,7 @@ priority = 1
 RPM = {"a": 30, "c": 20}
 SLOTS = {"a": 2, "b": 3}
 MODELS = ("m", "n")
+WALL = 1_792_000_000.0
 HINTS = ("0", "-1", "1e9", "Wed, 21 Oct 2015 07:28:00 GMT", "soon", "3", "120")
 KINDS = [*VERDICTS, Kind.INVALID_REQUEST, Kind.NOT_FOUND]
 
@@ -66,7 +70,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     leases = Bundle("leases")
 
-    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0, 31.0, 400.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 5.0, 30.0, 31.0, 400.0, 50_000.0]))
     def wait(self, seconds):
         self.now += seconds
 
@@ -135,7 +139,7 @@ class PoolMachine(RuleBasedStateMachine):
         canary = lease.is_canary
         others = self.pool.has_another(target(model), lease.seat, self.now)
         headers = {} if told is None else {b"retry-after": told.encode()}
-        bench = lease.fail(error, self.now, 1_792_000_000.0, 429, headers)
+        bench = lease.fail(error, self.now, WALL, 429, headers)
         assert not lease.is_canary
         if found is None or (found.cause in SPARED and not others and not canary):
             assert bench is None
@@ -149,7 +153,7 @@ class PoolMachine(RuleBasedStateMachine):
                 b"x-ratelimit-remaining-tokens": b"0",
                 b"x-ratelimit-reset-tokens": empty_for.encode(),
             }
-            held[0].learn(told, self.now, 1_792_000_000.0)
+            held[0].learn(told, self.now, WALL)
             until = held[0].seat.empty_until[held[1]]
             assert self.now < until <= self.now + self.pool.times.max_burst
 
@@ -171,6 +175,23 @@ class PoolMachine(RuleBasedStateMachine):
             self._closed()
         else:
             setattr(seat, what, not getattr(seat, what))
+
+    @rule(name=st.sampled_from("ab"), micro=st.integers(0, 700))
+    def spend(self, name, micro):
+        seat = self.pool.seat(name)
+        assert seat is not None
+        wall = WALL + self.now
+        seat.spend(micro, self.now, wall)
+        if seat.budget is None:
+            return
+        spent, end = seat.budget.spent(wall), window("day", wall)[1]
+        assert micro <= spent
+        assert seat.is_spent(self.now) is (spent >= 1000)
+        if seat.spent:
+            assert seat.spent_until is not None
+            assert end is not None
+            assert abs(seat.spent_until - (end - WALL)) < 0.01
+            assert not seat.is_spent(end - WALL + 0.01)
 
     def _closed(self):
         kept = {

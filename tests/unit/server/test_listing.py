@@ -10,6 +10,10 @@ from proxy.server.listing import name_in, render, render_one, shape_of
 MOMENT = 1_767_225_600
 
 
+def unknown(name):
+    return None
+
+
 def test_anthropics_clients_are_known_by_their_version():
     assert shape_of(CIMultiDict({"Anthropic-Version": "2023-06-01"})) == "anthropic"
     assert shape_of(CIMultiDict({"x-api-key": "k"})) == "openai"
@@ -24,7 +28,7 @@ def test_a_name_may_hold_slashes(path, name):
 
 
 def test_openais_shape():
-    assert render(["a", "p/b"], "openai", MOMENT) == {
+    assert render(["a", "p/b"], "openai", MOMENT, unknown) == {
         "object": "list",
         "data": [
             {"id": "a", "object": "model", "created": MOMENT, "owned_by": "splice"},
@@ -34,9 +38,9 @@ def test_openais_shape():
 
 
 def test_anthropics_shape():
-    rendered = render(["a", "b"], "anthropic", MOMENT)
+    rendered = render(["a", "b"], "anthropic", MOMENT, unknown)
     assert (rendered["first_id"], rendered["last_id"], rendered["has_more"]) == ("a", "b", False)
-    one = render_one("a", "anthropic", MOMENT)
+    one = render_one("a", "anthropic", MOMENT, unknown)
     assert rendered["data"][0] == one
     assert (one["type"], one["display_name"], one["created_at"]) == (
         "model",
@@ -46,10 +50,18 @@ def test_anthropics_shape():
 
 
 def test_an_empty_list_has_no_ends():
-    assert render([], "anthropic", MOMENT) == {
+    assert render([], "anthropic", MOMENT, unknown) == {
         "data": [],
         "has_more": False,
         "first_id": None,
         "last_id": None,
     }
-    assert render([], "openai", MOMENT) == {"object": "list", "data": []}
+    assert render([], "openai", MOMENT, unknown) == {"object": "list", "data": []}
+
+
+def test_openais_shape_tells_what_the_caller_pays_where_that_is_known():
+    told = {"prompt": "0.000003", "completion": "0.000015"}
+    listed = render(["a", "b"], "openai", MOMENT, {"a": told}.get)["data"]
+    assert listed[0]["pricing"] == told
+    assert "pricing" not in listed[1]
+    assert "pricing" not in render_one("a", "anthropic", MOMENT, {"a": told}.get)

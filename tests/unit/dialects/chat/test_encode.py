@@ -95,6 +95,16 @@ def test_usage_comes_last_for_those_who_ask():
     ]
 
 
+def test_the_usage_tells_what_the_key_pays():
+    usage = Usage(input=20, output=30)
+    frames = encoded(("usage", usage), end(), include_usage=True, charge=lambda one: one.total * 10)
+    assert frames[-2].endswith(
+        b'"completion_tokens_details":{"reasoning_tokens":0},"cost":0.0005,"cost_micro":500}}\n\n'
+    )
+    unasked = encoded(("usage", usage), end(), charge=lambda one: one.total)
+    assert b"cost" not in b"".join(unasked)
+
+
 def test_usage_that_nobody_told_is_estimated():
     frames = encoded(("text", "hello world é"), end(), include_usage=True, estimate_input=lambda: 9)
     assert b'"prompt_tokens":9,"completion_tokens":4,' in frames[-2]
