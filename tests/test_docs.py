@@ -414,7 +414,7 @@ async def ran(*command: str) -> str:
 
 
 def greeting_lines() -> str:
-    return greeting("http://127.0.0.1:8080", "http://127.0.0.1:8081", "$KEY")
+    return greeting("http://127.0.0.1:8080", "http://127.0.0.1:8081", "$KEY", "splice -c c.toml")
 
 
 def curl_lines(text: str) -> list[str]:

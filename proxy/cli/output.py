@@ -18,14 +18,24 @@ def print_json(value: object) -> None:
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
-def print_table(rows: Sequence[Sequence[str]], *, aligned: bool | None = None) -> None:
-    """Columns on a terminal; elsewhere one tab between cells, which cut and awk understand."""
+def shown(text: str) -> str:
+    """``text`` from elsewhere as it may stand in a line: no line end, no tab, nothing that a terminal obeys."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def print_table(
+    rows: Sequence[Sequence[str]], *, head: Sequence[str] = (), aligned: bool | None = None
+) -> None:
+    """Columns under their names on a terminal; elsewhere one tab between cells, which cut and awk understand."""
     if aligned is None:
         aligned = sys.stdout.isatty()
+    rows = [[shown(cell) for cell in row] for row in rows]
     if not aligned:
         for row in rows:
             print("\t".join(row))
         return
+    if head:
+        rows = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -4,7 +4,7 @@
 """
 
 from proxy.config.errors import ConfigError
-from proxy.config.load import explain, find, load, loads
+from proxy.config.load import explain, find, load, loads, state_directory
 from proxy.config.model import (
     Account,
     Address,
@@ -37,6 +37,7 @@ from proxy.config.model import (
     Translation,
     UnixAddress,
 )
+from proxy.config.paths import admin_socket, admin_sockets
 from proxy.config.reader import Setting
 from proxy.config.secrets import Secret, key_hash, new_key
 
@@ -74,10 +75,13 @@ __all__ = [
     "Tls",
     "Translation",
     "UnixAddress",
+    "admin_socket",
+    "admin_sockets",
     "explain",
     "find",
     "key_hash",
     "load",
     "loads",
     "new_key",
+    "state_directory",
 ]

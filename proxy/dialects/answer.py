@@ -42,6 +42,9 @@ class Answer(Protocol):
     def answer_id(self) -> str: ...
     @property
     def continuation(self) -> str | None: ...
+    @property
+    def seen(self) -> int:
+        """About how many tokens of output have come; 0 before the end of a document, which comes at once."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes for the client that ``data`` of the upstream's body gives."""
@@ -148,6 +151,10 @@ class Translation(Decoded):
     def committed(self) -> bool:
         return self._encoder.committed
 
+    @property
+    def seen(self) -> int:
+        return self._meter.seen
+
     def feed(self, data: bytes) -> bytes:
         if self._gathered is not None:
             self._gathered.append(data)
@@ -193,6 +200,7 @@ class Whole(Decoded):
         self._write_answer = write_answer
         self._reply = reply
         self.committed = False
+        self.seen = 0
 
     @property
     def answer_id(self) -> str:
@@ -250,6 +258,7 @@ class WholeSplice:
         self.error: GatewayError | None = None
         self.answer_id = ""
         self.continuation: str | None = None
+        self.seen = 0
 
     def feed(self, data: bytes) -> bytes:
         self._gathered.append(data)
