@@ -125,7 +125,7 @@ class Gateway:
     async def admin(self, method: str, path: str, **headers: str) -> Answered:
         """Ask the admin API at ``/api/v1/path``, over its socket."""
         wire = self.keep(await Wire.open(self.socket))
-        wire.send(request(method, f"/api/v1/{path}", **{"host": "", **headers}))
+        wire.send(request(method, f"/api/v1/{path}", b"", **{"host": "", **headers}))
         return await wire.answer()
 
     async def post(self, path: str, body: object, **headers: str) -> Answered:

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from proxy.server.listeners import CannotListen
-from tests.integration.gateway import config_text, gateway, upstream
+from tests.integration.gateway import Gateway, config_text, gateway, upstream
 from tests.integration.wire import Answered, Wire, request
 
 
@@ -73,10 +73,10 @@ def on_loopback(tokens: str = ""):
     return gateway(config_text(account, admin=f'listen = ["127.0.0.1:0"]\n{tokens}'))
 
 
-async def asked(front, method: str, path: str, **headers: str) -> Answered:
+async def asked(front: Gateway, method: str, path: str, **headers: str) -> Answered:
     """Ask over the first address of [admin] listen."""
     wire = front.keep(await Wire.open(front.running.admin_addresses[0]))
-    wire.send(request(method, path, **{"host": "127.0.0.1", **headers}))
+    wire.send(request(method, path, b"", **{"host": "127.0.0.1", **headers}))
     return await wire.answer()
 
 

@@ -132,6 +132,18 @@ def test_tables_are_aligned_for_people(capsys):
     assert capsys.readouterr().out == "a    bb\nccc  d\n"
 
 
+def test_a_table_names_its_columns_for_people_only(capsys):
+    print_table([("a", "b")], head=("X", "LONG"), aligned=True)
+    print_table([("a", "b")], head=("X", "LONG"), aligned=False)
+    assert capsys.readouterr().out == "X  LONG\na  b\na\tb\n"
+
+
+def test_what_others_wrote_cannot_break_a_line_or_steer_a_terminal(capsys):
+    for aligned in (True, False):
+        print_table([("a\tb\n", "\x1b[2J\x9b2J\u202e")], aligned=aligned)
+    assert capsys.readouterr().out == "a?b?  ?[2J?2J?\na?b?\t?[2J?2J?\n"
+
+
 def test_init_writes_a_file_that_holds_no_secret(capsys, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-theirs")
     monkeypatch.setenv("GOOGLE_API_KEY", "g-theirs")
