@@ -262,6 +262,7 @@ async def start(
         now=loop.time,
         routes=routes.find,
         version=__version__,
+        started=loop.time(),
     )
     running = Running(gateway, connections, log, sweep)
     await running.listen(config, environ)

@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     config = _add(commands, "config", "print every setting in effect and where it comes from")
     config.add_argument("--json", action="store_true", help="print JSON")
+    status = _add(commands, "status", "how the daemon is; exit 1 if nobody could answer a call")
+    status.add_argument("--json", action="store_true", help="print JSON")
     _add_accounts(
         _add(commands, "accounts", "how the upstream accounts are, and what to do about it")
     )

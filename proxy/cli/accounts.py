@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from proxy.cli.daemon import Daemon, DaemonError, segment
-from proxy.cli.output import complain, print_json, print_table, shown
+from proxy.cli.output import complain, print_json, print_table, shown, span
 from proxy.config import ConfigError
 
 _TEST_PATIENCE = 120.0
@@ -161,13 +161,8 @@ def _change(daemon: Daemon, args: argparse.Namespace, action: str) -> int:
 
 
 def _away(moment: str, now: datetime) -> str:
-    """How far off a moment is: ``4m12s``."""
-    seconds = max(round((datetime.fromisoformat(moment) - now).total_seconds()), 0)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes:02}m"
-    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+    """How far off a moment is: ``4m12s``; ``0s`` once it is past."""
+    return span(max((datetime.fromisoformat(moment) - now).total_seconds(), 0.0))
 
 
 def _times(count: int) -> str:

@@ -18,6 +18,19 @@ def print_json(value: object) -> None:
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: ``4m12s``."""
+    left = round(seconds)
+    for unit, size, smaller, step in (
+        ("d", 86_400, "h", 3600),
+        ("h", 3600, "m", 60),
+        ("m", 60, "s", 1),
+    ):
+        if left >= size:
+            return f"{left // size}{unit}{left % size // step:02}{smaller}"
+    return f"{left}s"
+
+
 def shown(text: str) -> str:
     """``text`` from elsewhere as it may stand in a line: no line end, no tab, nothing that a terminal obeys."""
     return "".join(one if one.isprintable() else "?" for one in text)

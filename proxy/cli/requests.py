@@ -31,6 +31,8 @@ def _list(daemon: Daemon, args: argparse.Namespace) -> int:
         print_json(listed)
     else:
         print_table([_row(one) for one in listed["data"]], head=_HEAD)
+        if listed["has_more"]:
+            complain(f"warning: these are the {len(listed['data'])} oldest; more run")
     return 0
 
 

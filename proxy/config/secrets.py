@@ -9,7 +9,7 @@ import zlib
 from typing import final
 
 _TELLING = 6
-"""Characters of a credential's beginning that are too many to show; "sk-" and the like are not."""
+"""Characters of a credential that are too many to show; "sk-" and the like are not."""
 
 
 @final
@@ -26,7 +26,12 @@ class Secret:
         return self._value
 
     def hide(self, text: str) -> str:
-        """``text`` without the credential; a beginning of it where the text was cut counts too."""
+        """``text`` without the credential; a beginning of it where the text was cut counts too.
+
+        Words such as "none", which servers of one's own want for a key, are no secret.
+        """
+        if len(self._value) < _TELLING:
+            return text
         text = text.replace(self._value, "***")
         for length in range(min(len(self._value), len(text)), _TELLING - 1, -1):
             if text.endswith(self._value[:length]):

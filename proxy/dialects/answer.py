@@ -186,6 +186,8 @@ class Translation(Decoded):
 class Whole(Decoded):
     """A document in another dialect, gathered from an upstream that answers with a document or with a stream."""
 
+    seen = 0
+
     def __init__(
         self,
         decoder: Decoder,
@@ -200,7 +202,6 @@ class Whole(Decoded):
         self._write_answer = write_answer
         self._reply = reply
         self.committed = False
-        self.seen = 0
 
     @property
     def answer_id(self) -> str:
@@ -243,6 +244,8 @@ class WholeSplice:
     ``read_usage`` takes the parsed document.
     """
 
+    seen = 0
+
     def __init__(
         self,
         read_usage: Callable[[dict[str, Any]], Usage | None],
@@ -258,7 +261,6 @@ class WholeSplice:
         self.error: GatewayError | None = None
         self.answer_id = ""
         self.continuation: str | None = None
-        self.seen = 0
 
     def feed(self, data: bytes) -> bytes:
         self._gathered.append(data)

@@ -52,9 +52,9 @@ class AdminCall:
                 raise AdminError(400, f"Found the parameter {name[:64]!r}, {known}.")
 
 
-def listing(rows: list[Document]) -> Document:
-    """Return a page of ``rows`` after which there is none."""
-    return {"data": rows, "has_more": False}
+def listing(rows: list[Document], *, has_more: bool = False) -> Document:
+    """Return ``rows`` as every list of the API has them."""
+    return {"data": rows, "has_more": has_more}
 
 
 def moment(wall: float) -> str:

@@ -150,6 +150,36 @@ async def test_calls_in_flight_are_counted():
         assert (await shown(front))["in_flight"] == 0
 
 
+async def test_the_status_counts_who_could_take_a_call_and_what_runs():
+    full = account("full", "up", concurrency="1", models='["n"]')
+    async with one_account(full, account("out", "up", models='["x"]')) as (front, up):
+        await done(front, "disable", "out")
+        up.go_on.clear()
+        calls = [calling(front, "up/n") for _ in range(3)]
+        await settled(lambda: len(up.asked) == 3)
+        await done(front, "disable")
+        calls.append(calling(front, "up/n"))
+        await settled(lambda: len(front.running.gateway.means.queue) == 1)
+        found = (await front.admin("GET", "status")).json
+        up.go_on.set()
+        assert [(await call).status for call in calls] == [200] * 4
+    assert found.pop("version")
+    assert 0 <= found.pop("uptime_s") < 30
+    # The one that is full is well.
+    assert found == {
+        "state": "ready",
+        "accounts": 3,
+        "accounts_available": 1,
+        "requests_in_flight": 4,
+        "requests_queued": 1,
+    }
+
+
+async def test_a_daemon_without_accounts_says_so():
+    async with gateway(config_text()) as front:
+        assert (await front.admin("GET", "status")).json["state"] == "no account"
+
+
 async def test_an_unknown_account_is_told_the_nearest():
     async with one_account() as (front, _):
         for method, path in (("GET", "accounts/upp"), ("POST", "accounts/upp/test")):
@@ -263,12 +293,12 @@ async def test_a_disabled_account_can_be_tested_and_stays_disabled():
         assert (await shown(front))["state"] == "disabled"
 
 
-def calling(front: Gateway) -> asyncio.Future[Any]:
+def calling(front: Gateway, model: str = "up/m") -> asyncio.Future[Any]:
     """Ask without waiting for the answer."""
     answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     async def ask() -> None:
-        answered.set_result(await front.chat())
+        answered.set_result(await front.chat(model))
 
     spawn(ask(), "call", answered.set_exception)
     return answered

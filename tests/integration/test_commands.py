@@ -236,6 +236,31 @@ async def test_running_requests_are_listed_and_one_is_cancelled():
     assert "it may just have ended" in again.err
 
 
+# The daemon.
+
+
+async def test_the_status_says_whether_calls_are_answered():
+    async with front() as (found, _):
+        ran = await splice(found.path, "status")
+        parsed = await splice(found.path, "status", "--json")
+        await splice(found.path, "accounts", "disable", "up")
+        nobody = await splice(found.path, "status")
+        await splice(found.path, "accounts", "enable", "up")
+        found.running.gateway.draining = True
+        draining = await splice(found.path, "status")
+    lines = (
+        rf"splice {re.escape(proxy.__version__)}: %s, up \d+s\n"
+        r"  accounts: %s/1 available\n  in flight: 0, 0 queued\n"
+    )
+    assert ran.code == 0
+    assert re.fullmatch(lines % ("ready", 1), ran.out)
+    assert parsed.json["state"] == "ready"
+    assert nobody.code == 1
+    assert re.fullmatch(lines % ("ready", 0), nobody.out)
+    assert draining.code == 1
+    assert re.fullmatch(lines % ("draining", 1), draining.out)
+
+
 # Nobody there, or somebody else.
 
 

@@ -153,6 +153,22 @@ async def test_a_call_that_nobody_takes_is_queued():
     assert [one["account"] for one in found] == ["busy", None]
 
 
+async def test_a_long_list_has_the_oldest_and_says_that_there_are_more(monkeypatch):
+    monkeypatch.setattr("proxy.server.requests_api._LISTED", 2)
+    async with in_front_of(Watched(b"")) as (front, up):
+        wires = [await send(front, stream=True, x_request_id=f"number-{n}") for n in (1, 2)]
+        await settled(lambda: len(up.requests) == 2)
+        whole = (await front.admin("GET", "requests?in_flight=true")).json
+        wires.append(await send(front, stream=True, x_request_id="number-3"))
+        await settled(lambda: len(up.requests) == 3)
+        listed = (await front.admin("GET", "requests?in_flight=true")).json
+        for wire in wires:
+            wire.leave()
+    assert (whole["has_more"], listed["has_more"]) == (False, True)
+    assert whole["data"][0]["request_id"] == listed["data"][0]["request_id"]
+    assert len(listed["data"]) == 2
+
+
 async def test_only_running_ones_are_listed():
     async with gateway(config_text()) as front:
         for query in ("", "?in_flight=false", "?in_flight=yes", "?inflight=true"):

@@ -106,7 +106,7 @@ def test_a_flag_is_true_or_false_and_nothing_else_stands_beside_it():
     assert AdminCall("", {"clear": "true"}).flag("clear") is True
     assert AdminCall("", {"clear": "false"}).flag("clear") is False
     assert AdminCall("", {}).flag("clear") is False
-    for query in ({"clear": "1"}, {"clear": ""}, {"clera": "true"}):
+    for query in ({"clear": "1"}, {"clear": ""}, {"verbose": "true"}):
         with pytest.raises(AdminError) as raised:
             AdminCall("", query).flag("clear")
         assert raised.value.status == 400
