@@ -128,7 +128,7 @@ def _evidence(evidence: dict[str, Any]) -> list[str]:
         made = f"{hint:g} s, before the cap" if hint is not None else "makes no sense"
         lines.append(f"it said when: {evidence['header']} ({made})")
     if evidence["said"]:
-        lines.append(f"it said: {evidence['said']}")
+        lines.append(f"in words: {evidence['said']}")
     return lines
 
 
@@ -146,7 +146,7 @@ def _test(daemon: Daemon, args: argparse.Namespace) -> int:
             f"after {found['seconds']:.3f} s)"
         )
         if not found["ok"]:
-            print(f"  it said: {shown(found['error']['said'])}")
+            print(f"  in words: {shown(found['error']['said'])}")
     return 0 if found["ok"] else 1
 
 

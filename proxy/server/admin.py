@@ -115,7 +115,10 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 def _is(given: str, secret: Secret | None) -> bool:
     expected = "" if secret is None else secret.reveal()
-    same = hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())
+    # Headers and the environment both show bytes that are no UTF-8 as surrogates.
+    same = hmac.compare_digest(
+        given.encode("utf-8", "surrogateescape"), expected.encode("utf-8", "surrogateescape")
+    )
     return same and bool(expected)
 
 

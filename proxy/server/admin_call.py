@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 Document = dict[str, Any]
+_LAST = 253_402_300_799.0
 _FLAGS = {"true": True, "false": False}
 
 
@@ -58,5 +59,7 @@ def listing(rows: list[Document], *, has_more: bool = False) -> Document:
 
 
 def moment(wall: float) -> str:
-    """Return a time since 1970 in RFC 3339."""
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    """Return a time since 1970 in RFC 3339, in which the year 9999 is the last."""
+    return (
+        datetime.fromtimestamp(min(wall, _LAST), UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    )

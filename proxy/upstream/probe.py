@@ -66,12 +66,11 @@ async def probe(
 def _request(
     url: str, origin: Origin, dialect: Dialect, auth: Auth, secret: Secret | None, agent: bytes
 ) -> bytes | list[bytes]:
-    lines = account_lines(
-        auth, secret.reveal() if secret is not None else None, stream=False, agent=agent
-    )
-    lines += client_lines(dialect, {}, native=False)
+    revealed = secret.reveal() if secret is not None else None
     target = url[url.index("/", url.index("://") + 3) :].encode()
     try:
+        lines = account_lines(auth, revealed, stream=False, agent=agent)
+        lines += client_lines(dialect, {}, native=False)
         return request_bytes(b"GET", target, origin.host_header, lines, b"")
     except ValueError as error:
         raise GatewayError(Kind.UPSTREAM_AUTH, evidence=f"nothing was sent: {error}") from error

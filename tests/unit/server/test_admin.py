@@ -115,3 +115,5 @@ def test_a_flag_is_true_or_false_and_nothing_else_stands_beside_it():
 def test_a_moment_is_told_in_rfc_3339():
     assert moment(0.0) == "1970-01-01T00:00:00.000Z"
     assert moment(1_767_225_600.5) == "2026-01-01T00:00:00.500Z"
+    # A tiny limit with a huge debt is whole again in ten thousand years.
+    assert moment(1e15) == "9999-12-31T23:59:59.000Z"

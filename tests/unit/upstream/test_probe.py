@@ -111,11 +111,14 @@ async def test_nobody_there_is_told_with_the_address(connections):
     assert f"{url}: the connection was refused" in found.error.evidence
 
 
-async def test_a_credential_that_cannot_be_sent_is_told_and_not_shown(connections):
-    found = await probed(connections, "http://127.0.0.1:9", secret="line\nbreak")
+@pytest.mark.parametrize(
+    ("secret", "said"), [("line\nbreak", "holds CR, LF or NUL"), ("break\udcff", "can't encode")]
+)
+async def test_a_credential_that_cannot_be_sent_is_told_and_not_shown(connections, secret, said):
+    found = await probed(connections, "http://127.0.0.1:9", secret=secret)
     assert found.error is not None
     assert found.error.kind is Kind.UPSTREAM_AUTH
-    assert "holds CR, LF or NUL" in found.error.evidence
+    assert said in found.error.evidence
     assert "break" not in found.error.evidence
 
 
