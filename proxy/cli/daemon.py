@@ -69,6 +69,8 @@ def segment(name: str) -> str:
 
 
 def _connect(places: Sequence[Path]) -> tuple[socket.socket, Path]:
+    """A connection to the first of ``places`` where a daemon listens, and which that is."""
+    closed: Path | None = None
     for place in places:
         one = socket.socket(socket.AF_UNIX)
         try:
@@ -76,16 +78,19 @@ def _connect(places: Sequence[Path]) -> tuple[socket.socket, Path]:
             one.connect(str(place))
         except (FileNotFoundError, ConnectionRefusedError):
             one.close()
-        except PermissionError as error:
+        except PermissionError:
+            # It may stand for a directory that only the daemon may enter, and the socket be at the next place.
             one.close()
-            raise DaemonError(
-                f"may not open the daemon's socket {place}; run this as the daemon's user or in its group"
-            ) from error
+            closed = closed or place
         except OSError as error:
             one.close()
             raise DaemonError(f"cannot open the daemon's socket {place}: {error}") from error
         else:
             return one, place
+    if closed is not None:
+        raise DaemonError(
+            f"may not open the daemon's socket {closed}; run this as the daemon's user or in its group"
+        )
     raise DaemonError(
         f"found no daemon at {' or '.join(map(str, places))}, expected `splice serve` to run; "
         "start it or name its config with -c"

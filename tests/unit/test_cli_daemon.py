@@ -53,6 +53,19 @@ def test_a_socket_that_may_not_be_opened_is_told_as_that(listening):
         _connect([listening])
 
 
+def test_a_directory_that_may_not_be_entered_does_not_hide_the_next_place(listening, monkeypatch):
+    shut = listening.parent / "shut"
+    shut.mkdir(mode=0)
+    listening.chmod(0o666)
+    # By relative paths: the directories around this one may be shut as well.
+    listening.parent.chmod(0o755)
+    monkeypatch.chdir(listening.parent)
+    with without_rights():
+        connected, place = _connect([Path("shut/admin.sock"), Path(listening.name)])
+    connected.close()
+    assert place == Path(listening.name)
+
+
 def test_a_path_that_no_socket_can_have_is_told(tmp_path):
     with pytest.raises(DaemonError, match=r"cannot open the daemon's socket .*too long"):
         _connect([tmp_path / ("s" * 120)])
