@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import json
 import socket
+from typing import Any
 
+import anthropic
+import openai
 import pytest
 
 from proxy.relay.call import Call
 from proxy.relay.delivery import Delivery
+from proxy.tasks import spawn
 from tests.integration import spoken
 from tests.integration.gateway import (
     BEARER,
+    KEY,
     PATHS,
     Gateway,
     account,
@@ -224,6 +229,27 @@ async def test_a_cancelled_call_without_an_answer_gets_an_error_that_sdks_do_not
     assert answered.headers["x-should-retry"] == "false"
     assert "cancelled" in answered.error["message"]
     assert (line["status"], line["error_type"], line["attempts"]) == (503, "cancelled", 1)
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_an_sdk_that_tries_again_does_not_try_what_was_cancelled_again(surface):
+    said: Any = [{"role": "user", "content": "Hi"}]
+    async with in_front_of(Watched(b"")) as (front, up):
+        client: Any
+        if surface == "chat":
+            client = openai.AsyncOpenAI(base_url=f"{front.url}/v1", api_key=KEY, max_retries=2)
+            asked = client.chat.completions.create(model="up/m", messages=said)
+        else:
+            client = anthropic.AsyncAnthropic(base_url=front.url, api_key=KEY, max_retries=2)
+            asked = client.messages.create(model="up/m", messages=said, max_tokens=9)
+        failures: list[BaseException] = []
+        calling = spawn(asked, "sdk", failures.append)
+        await settled(lambda: up.requests)
+        await cancelled(front)
+        await settled(calling.done)
+        await client.close()
+    assert len(up.requests) == 1
+    assert [getattr(one, "status_code", one) for one in failures] == [503]
 
 
 async def test_a_call_in_the_queue_is_cancelled():
