@@ -24,7 +24,8 @@ from tests.integration.gateway import (
 from tests.integration.scripted import Request, Scripted, Step, play, settled, whole
 
 DIALECT = "openai-chat"
-LONG = 'queue_timeout = "20s"'
+LONG = 'queue_timeout = "2m"'
+"""A test that waits for that has failed."""
 ENDLESS = 'base = "5m"\nprobe_interval = "5m"'
 
 
@@ -218,30 +219,30 @@ async def test_a_disabled_account_ends_its_calls_and_gets_no_new_ones():
     ]
 
 
-async def test_an_account_that_is_enabled_takes_those_who_wait():
-    busy = account("busy", "up", concurrency="1")
-    async with one_account(busy, retry=LONG) as (front, up):
-        await done(front, "disable")
-        up.go_on.clear()
-        calls = [calling(front) for _ in range(3)]
-        await settled(lambda: len(front.running.gateway.means.queue) == 2)
-        await done(front, "enable")
-        await settled(lambda: len(up.asked) == 3)
-        up.go_on.set()
-        assert [(await call).status for call in calls] == [200] * 3
+async def waiting_for_a_minute(front: Gateway, up: Up) -> asyncio.Future[Any]:
+    """Bench the one account that is enabled; return a call that waits in the queue for the end of that."""
+    up.steps = refusal("429 Slow", retry_after="60")
+    assert (await front.chat()).status == 429
+    up.steps = None
+    waiting = calling(front)
+    await settled(lambda: len(front.running.gateway.means.queue) == 1)
+    return waiting
+
+
+async def test_an_account_that_is_enabled_takes_those_who_wait_for_another():
+    async with one_account(account("spare", "up"), retry=LONG) as (front, up):
+        await done(front, "disable", "spare")
+        waiting = await waiting_for_a_minute(front, up)
+        await done(front, "enable", "spare")
+        assert (await waiting).status == 200
+        assert (await front.last(2))["account"] == "spare"
 
 
 async def test_a_benched_account_that_is_cleared_takes_those_who_wait():
-    hinted = 'base = "5s"\nprobe_interval = "15s"'
-    async with one_account(cooldown=hinted, retry=LONG) as (front, up):
-        up.steps = refusal("429 Slow", retry_after="15")
-        first = await front.chat()
-        up.steps = None
-        waiting = calling(front)
-        await settled(lambda: len(front.running.gateway.means.queue) == 1)
+    async with one_account(retry=LONG) as (front, up):
+        waiting = await waiting_for_a_minute(front, up)
         cleared = await done(front, "clear")
         assert (await waiting).status == 200
-    assert first.status == 429
     assert (cleared["benched"], cleared["why"]) == (0, [])
 
 
