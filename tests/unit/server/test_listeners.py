@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,30 @@ def test_a_socket_is_in_use_before_anybody_accepts_on_it(tmp_path):
     (one,) = opened(UnixAddress(path))
     with one, pytest.raises(CannotListen, match="another process answers there"):
         opened(UnixAddress(path))
+
+
+def test_of_many_that_replace_a_dead_ones_socket_at_once_one_gets_it(tmp_path):
+    path = tmp_path / "s"
+    for _ in range(50):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        together = threading.Barrier(4)
+
+        def start(together=together):
+            together.wait()
+            try:
+                return opened(UnixAddress(path))[0]
+            except CannotListen:
+                return None
+
+        with ThreadPoolExecutor(4) as threads:
+            found = [one.result() for one in [threads.submit(start) for _ in range(4)]]
+        sockets = [one for one in found if one is not None]
+        assert len(sockets) == 1
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        sockets[0].close()
+        path.unlink()
 
 
 def test_a_path_that_is_too_long_is_said(tmp_path):
