@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from proxy.config import (
     Change,
     Config,
     ConfigError,
+    admin_socket,
     changes,
     key_hash,
     load,
@@ -54,7 +55,7 @@ from proxy.server import routes
 from proxy.server.admin import Admin
 from proxy.server.gateway import Gateway
 from proxy.server.guard import Limits, Server
-from proxy.server.listeners import CannotListen, open_sockets, tls_context
+from proxy.server.listeners import CannotListen, OwnSocket, close_all, open_sockets, tls_context
 from proxy.server.listeners import serve as accept
 from proxy.tasks import spawn
 from proxy.upstream.connections import Connections
@@ -144,11 +145,16 @@ class Running:
         self._environ = environ
         self.addresses: tuple[str | tuple[str, int], ...] = ()
         """Where the public listeners really are: (host, port), or the path of a unix socket."""
+        self.admin_addresses: tuple[str | tuple[str, int], ...] = ()
+        """The same of ``[admin] listen``."""
         self._connections = connections
         self._log = log
         self._interval = sweep
-        self._listeners: list[asyncio.Server] = []
+        self._public: list[asyncio.Server] = []
+        self._private: list[asyncio.Server] = []
+        self._own: OwnSocket | None = None
         self._servers: list[Server] = []
+        """The public one first."""
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
@@ -157,22 +163,25 @@ class Running:
         """Open every listener of the configuration, or none of them: raises CannotListen."""
         config, environ = self.gateway.config, self._environ
         context = self._tls = tls_context(config.server.tls)
-        public = open_sockets(config.server.listen, environ, "server")
-        try:
+        with ExitStack() as undo:
+            public = open_sockets(config.server.listen, environ, "server")
+            undo.callback(close_all, public)
             private = open_sockets(config.admin.listen, environ, "admin")
-        except CannotListen:
-            for one in public:
-                one.close()
-            raise
+            undo.callback(close_all, private)
+            self._own = own = OwnSocket(admin_socket(config.state.directory, environ))
+            undo.pop_all()
         self.addresses = tuple(_address_of(one) for one in public)
+        self.admin_addresses = tuple(_address_of(one) for one in private)
         limits = Limits(body=config.server.max_body)
         server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
-        admin = Server(Admin(self.gateway).handle, limits=limits)
-        self._servers = [server, admin]
-        self._listeners = [
-            *await accept(server, public, context),
-            *await accept(admin, private, None),
-        ]
+        admin = Admin(self.gateway)
+        network = Server(admin.over_network, limits=limits)
+        local = Server(admin.over_socket, limits=limits)
+        self._servers = [server, network, local]
+        self._public = await accept(server, public, context)
+        self._private = await accept(network, private, None) + await accept(
+            local, [own.socket], None
+        )
         self._sweeper = spawn(
             self._sweep(), "sweep", lambda error: self._log.failure("the sweep died", error)
         )
@@ -218,15 +227,17 @@ class Running:
         gateway.counts_tokens = _counts_tokens(config)
         gateway.config = config
         self._log.level = config.logging.level
-        for server in self._servers:
-            server.trust(config.server.trusted_proxies)
+        self._servers[0].trust(config.server.trusted_proxies)
         # Somebody may have waited for just this.
         gateway.means.queue.wake()
 
     async def drain(self, grace: float) -> None:
-        """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over."""
+        """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over.
+
+        The admin listeners stay open: whoever waits for the end may want to see what it waits for, and cancel it.
+        """
         self.gateway.draining = True
-        for listener in self._listeners:
+        for listener in self._public:
             listener.close()
         if not await self._idle(grace):
             for call in list(self.gateway.calls):
@@ -246,7 +257,9 @@ class Running:
 
     async def close(self) -> None:
         """Drop what is left: listeners, clients, upstreams."""
-        for listener in self._listeners:
+        if self._own is not None:
+            self._own.remove()
+        for listener in (*self._public, *self._private):
             listener.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -324,6 +337,7 @@ async def start(
         now=loop.time,
         routes=routes.find,
         version=__version__,
+        started=loop.time(),
     )
     running = Running(gateway, connections, log, environ, sweep)
     await running.listen()
@@ -405,13 +419,19 @@ async def _demo(port: int | None, directory: str) -> None:
         provider = await demo_provider.start()
         stack.push_async_callback(provider.close)
         text = demo_provider.config_text(provider.url, chosen, key_hash(key), directory)
-        config = loads(text, Path(directory) / "config.toml", os.environ)
+        # Written down for the commands that ask it; the key is in it by its hash alone.
+        path = Path(directory) / "config.toml"
+        path.touch(mode=0o600)
+        path.write_text(text)
+        config = loads(text, path, os.environ)
         running = await start(config, log, os.environ)
         stack.push_async_callback(running.close)
         public, admin = (
             f"http://{listen}" for listen in (config.server.listen[0], config.admin.listen[0])
         )
-        sys.stdout.write(greeting(public, admin, key))
+        # As it was called: in a fresh checkout only .venv/bin has it.
+        splice = sys.argv[0] if sys.argv[0].endswith("splice") else "splice"
+        sys.stdout.write(greeting(public, admin, key, f"{splice} -c {path}"))
         sys.stdout.flush()
         await stop.wait()
         await running.drain(_DEMO_GRACE)

@@ -57,6 +57,7 @@ class Kind(StrEnum):
     DRAINING = "draining"
     LEDGER = "ledger"
     INTERNAL = "internal"
+    CANCELLED = "cancelled"
     CLIENT_CLOSED = "client_closed"
 
 
@@ -288,6 +289,15 @@ ROWS: dict[Kind, Row] = {
         "INTERNAL",
         "internal",
         "The gateway failed on this request; the request id leads to its log.",
+    ),
+    Kind.CANCELLED: Row(
+        503,
+        _SERVER,
+        "cancelled",
+        "api_error",
+        "CANCELLED",
+        "cancelled",
+        "The operator of this gateway cancelled the request.",
     ),
     Kind.CLIENT_CLOSED: Row(499, _SERVER, None, "api_error", "CANCELLED", "cancelled"),
 }

@@ -75,6 +75,9 @@ class Provider:
     """The routes have no ``/v1`` in front: Perplexity's are ``/chat/completions``."""
     keyless: bool = False
     """A server of one's own: an account needs no api_key, and one that is given is sent."""
+    probe: str | None = None
+    """A path that is free to read and wants the credential, where the list of models is open to
+    anybody and so tells nothing about it."""
 
     def url(self, dialect: Dialect, path: str, account_base_url: str | None = None) -> str:
         """The address of *path* (with its version prefix, as in ``/v1/messages``) for a call."""
@@ -223,6 +226,7 @@ _ROWS = (
         dialects=("openai-chat", "openai-responses", "anthropic"),
         auth="bearer",
         flags=Flags(max_tokens_field="max_tokens", developer_role=True),
+        probe="/v1/key",
     ),
     Provider(
         name="together",

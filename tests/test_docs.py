@@ -19,6 +19,7 @@ import orjson
 import pytest
 
 from proxy import demo
+from proxy.cli import _parser
 from proxy.config import key_hash, load, loads, model
 from proxy.demo.greeting import greeting
 from proxy.dialects import repair
@@ -40,6 +41,10 @@ from proxy.dialects.responses import shapes as responses_shapes
 from proxy.dialects.turn import StopReason
 from proxy.errors import ROWS, GatewayError, Kind
 from proxy.providers import ALIASES, BUILTIN, RESERVED, Dialect, Flags
+from proxy.relay.call import Phase
+from proxy.routing.cooldown import Cause
+from proxy.routing.seat import Standing
+from proxy.server.admin import ROUTES
 from proxy.server.exchange import _error_fields
 from proxy.usage import Usage
 from tests.docs_samples import BASES, BESIDE, CONTENT, MARK, MARKED, PARAMETERS, TOOLS
@@ -381,6 +386,44 @@ def test_the_addresses_are_joined_as_the_table_says():
         assert provider.url("openai-chat", path, base) == url
 
 
+# docs/operations.md.
+
+OPERATIONS = "docs/operations.md"
+
+
+def test_every_state_and_phase_is_told():
+    states = [coded(row["state"]) for row in table(OPERATIONS, "At a glance")]
+    assert states == [[state] for state in Standing]
+    phases = [coded(row["phase"]) for row in table(OPERATIONS, "A request does not end")]
+    assert phases == [[phase] for phase in Phase]
+
+
+def test_every_cause_of_a_rest_has_its_advice():
+    said = section(OPERATIONS, "An account is benched")
+    # A spent budget is a state, and benches nobody.
+    assert set(coded(" ".join(re.findall(r"^- (.*?):", said, re.MULTILINE)))) == {
+        cause for cause in Cause if cause is not Cause.BUDGET
+    }
+
+
+def test_every_route_of_the_admin_api_is_told():
+    told: set[tuple[str, str]] = set()
+    for row in table(OPERATIONS, "Over HTTP"):
+        first, *verbs = coded(row["method and path"])
+        method, _, path = first.partition(" ")
+        path = re.sub("NAME|ID", "*", path.partition("?")[0].removeprefix("/api/v1/"))
+        told |= {(method, path)} | {(method, f"{path.rpartition('/')[0]}/{one}") for one in verbs}
+    assert told == {(method, row) for row, methods in ROUTES.items() for method in methods}
+
+
+def test_the_commands_in_the_handbook_exist():
+    said = PAGES[OPERATIONS].read_text()
+    lines = set(re.findall(r"(?:\$ |`)splice ([a-z][^`\n]*)", said))
+    assert len(lines) >= 9
+    for line in lines:
+        assert _parser().parse_args(line.split()).command == line.split()[0]
+
+
 # docs/clients.md and README.md.
 
 
@@ -414,7 +457,7 @@ async def ran(*command: str) -> str:
 
 
 def greeting_lines() -> str:
-    return greeting("http://127.0.0.1:8080", "http://127.0.0.1:8081", "$KEY")
+    return greeting("http://127.0.0.1:8080", "http://127.0.0.1:8081", "$KEY", "splice -c c.toml")
 
 
 def curl_lines(text: str) -> list[str]:

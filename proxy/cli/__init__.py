@@ -65,7 +65,46 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="print JSON")
     taken = _add(actions, "import", "put a price list of another maker before the bundled one")
     taken.add_argument("file", metavar="FILE", help="genai-prices' data.json, or LiteLLM's table")
+    status = _add(commands, "status", "how the daemon is; exit 1 if nobody could answer a call")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    _add_accounts(
+        _add(commands, "accounts", "how the upstream accounts are, and what to do about it")
+    )
+    _add_requests(_add(commands, "requests", "the requests that run, and how to end one"))
     return parser
+
+
+def _add_accounts(accounts: argparse.ArgumentParser) -> None:
+    accounts.add_argument("--json", action="store_true", help="print JSON")
+    actions = accounts.add_subparsers(dest="action", metavar="ACTION")
+    _with_json(_add(actions, "list", "all accounts, which is also what no action does"))
+    for action, says in (
+        ("why", "what benches an account, since and until when, and on what evidence"),
+        ("test", "ask an account something that costs nothing"),
+        ("disable", "send nobody new to an account until it is enabled or the daemon restarts"),
+        ("enable", "send calls to a disabled account again"),
+        ("clear", "forget what benches an account"),
+    ):
+        command = _with_json(_add(actions, action, says))
+        command.add_argument("name", metavar="NAME")
+        if action == "test":
+            command.add_argument("--clear", action="store_true", help="clear it if it answers")
+
+
+def _add_requests(requests: argparse.ArgumentParser) -> None:
+    requests.add_argument("--json", action="store_true", help="print JSON")
+    requests.add_argument("--in-flight", action="store_true", help="those that run, oldest first")
+    actions = requests.add_subparsers(dest="action", metavar="ACTION")
+    cancel = _with_json(_add(actions, "cancel", "end a request that runs; its client is told"))
+    cancel.add_argument("id", metavar="ID")
+
+
+def _with_json(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    # Suppressed when absent, so that it does not undo the one before the action.
+    command.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON"
+    )
+    return command
 
 
 def _add(

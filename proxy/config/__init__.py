@@ -5,7 +5,7 @@
 
 from proxy.config.diff import Change, changes
 from proxy.config.errors import ConfigError
-from proxy.config.load import find, load, loads
+from proxy.config.load import find, load, loads, state_directory
 from proxy.config.model import (
     Account,
     Address,
@@ -39,6 +39,7 @@ from proxy.config.model import (
     Translation,
     UnixAddress,
 )
+from proxy.config.paths import admin_socket, admin_sockets
 from proxy.config.secrets import Secret, key_hash, new_key
 
 __all__ = [
@@ -76,10 +77,13 @@ __all__ = [
     "Tls",
     "Translation",
     "UnixAddress",
+    "admin_socket",
+    "admin_sockets",
     "changes",
     "find",
     "key_hash",
     "load",
     "loads",
     "new_key",
+    "state_directory",
 ]

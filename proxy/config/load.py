@@ -13,6 +13,7 @@ from proxy.config import keys, model, models, sections, upstreams
 from proxy.config.checks import check
 from proxy.config.errors import ConfigError
 from proxy.config.lines import key_lines
+from proxy.config.paths import SYSTEM_CONFIG
 from proxy.config.reader import Document
 
 
@@ -32,7 +33,7 @@ def find(explicit: str | None, environ: Mapping[str, str]) -> Path:
     places = [
         Path("config.toml"),
         Path(home, "splice/config.toml"),
-        Path("/etc/splice/config.toml"),
+        SYSTEM_CONFIG,
     ]
     for place in places:
         if place.is_file():
@@ -51,6 +52,19 @@ def loads(text: str, path: Path, environ: Mapping[str, str]) -> model.Config:
     return _read(text, path, environ)
 
 
+def state_directory(path: Path, environ: Mapping[str, str]) -> Path:
+    """Where the daemon of a configuration keeps its state.
+
+    For commands that ask that daemon: its environment and secrets are not theirs, and the rest of
+    the file may be in the middle of a change. Raises ConfigError.
+    """
+    document = _document(_text(path), path, environ)
+    found = sections.state(document.root.table("state"))
+    if document.faults:
+        raise ConfigError(*(message for _, message in sorted(document.faults)))
+    return found.directory
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
@@ -61,17 +75,21 @@ def _text(path: Path) -> str:
 
 
 def _read(text: str, path: Path, environ: Mapping[str, str]) -> model.Config:
-    try:
-        values = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(_syntax(str(error), text, path)) from error
-    document = Document(path, key_lines(text.replace("\r\n", "\n")), values, environ)
+    document = _document(text, path, environ)
     config = _config(document)
     if not document.faults:
         config = check(config, document)
     if document.faults:
         raise ConfigError(*(message for _, message in sorted(document.faults)))
     return replace(config, settings=tuple(document.settings))
+
+
+def _document(text: str, path: Path, environ: Mapping[str, str]) -> Document:
+    try:
+        values = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(_syntax(str(error), text, path)) from error
+    return Document(path, key_lines(text.replace("\r\n", "\n")), values, environ)
 
 
 def _config(document: Document) -> model.Config:

@@ -8,6 +8,9 @@ import string
 import zlib
 from typing import final
 
+_TELLING = 6
+"""Characters of a credential that are too many to show; "sk-" and the like are not."""
+
 
 @final
 class Secret:
@@ -21,6 +24,19 @@ class Secret:
     def reveal(self) -> str:
         """The credential itself, for the header that needs it and nothing else."""
         return self._value
+
+    def hide(self, text: str) -> str:
+        """``text`` without the credential; a beginning of it where the text was cut counts too.
+
+        Words such as "none", which servers of one's own want for a key, are no secret.
+        """
+        if len(self._value) < _TELLING:
+            return text
+        text = text.replace(self._value, "***")
+        for length in range(min(len(self._value), len(text)), _TELLING - 1, -1):
+            if text.endswith(self._value[:length]):
+                return text[:-length] + "***"
+        return text
 
     def __repr__(self) -> str:
         return "***"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from proxy.demo.models import MODELS
 
 
-def greeting(base: str, admin: str, key: str) -> str:
-    """Return the text for a gateway at ``base`` (``http://host:port``) and its admin listener, with a ``key`` that works."""
+def greeting(base: str, admin: str, key: str, splice: str) -> str:
+    """Return the text for a gateway at ``base`` (``http://host:port``) and its admin listener, with a ``key`` that works.
+
+    ``splice`` is how a shell calls the command with the gateway's configuration.
+    """
     chat = MODELS[0].id
     models = ", ".join(model.id for model in MODELS)
     return f"""
@@ -37,4 +40,5 @@ Codex:
 Models    {models}
 Try       "fail:429", "fail:cut", "fail:error", "slow:5s" or "long:200" inside a prompt
 Admin     {admin}/healthz
+Operate   {splice} accounts
 """

@@ -42,6 +42,9 @@ class Answer(Protocol):
     def answer_id(self) -> str: ...
     @property
     def continuation(self) -> str | None: ...
+    @property
+    def seen(self) -> int:
+        """About how many tokens of output have come; 0 before the end of a document, which comes at once."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes for the client that ``data`` of the upstream's body gives."""
@@ -148,6 +151,10 @@ class Translation(Decoded):
     def committed(self) -> bool:
         return self._encoder.committed
 
+    @property
+    def seen(self) -> int:
+        return self._meter.seen
+
     def feed(self, data: bytes) -> bytes:
         if self._gathered is not None:
             self._gathered.append(data)
@@ -178,6 +185,8 @@ class Translation(Decoded):
 
 class Whole(Decoded):
     """A document in another dialect, gathered from an upstream that answers with a document or with a stream."""
+
+    seen = 0
 
     def __init__(
         self,
@@ -234,6 +243,8 @@ class WholeSplice:
 
     ``read_usage`` takes the parsed document.
     """
+
+    seen = 0
 
     def __init__(
         self,

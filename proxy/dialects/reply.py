@@ -107,13 +107,15 @@ class Meter:
         """Return the upstream's usage, or an estimate that says that it is one."""
         if self.reported is not None:
             return self.reported
-        return Usage(input=estimate_input(), output=self._seen(), estimated=True)
+        return Usage(input=estimate_input(), output=self.seen, estimated=True)
 
     def broken_off(self, estimate_input: Callable[[], int]) -> Usage:
         """Return the usage of an answer without its end: what the upstream told, and no less output than came."""
-        return at_least(self.usage(estimate_input), self._seen())
+        return at_least(self.usage(estimate_input), self.seen)
 
-    def _seen(self) -> int:
+    @property
+    def seen(self) -> int:
+        """About how many tokens of output have come, whatever the upstream says."""
         return -(-self._quarters // 4)
 
 

@@ -138,6 +138,11 @@ class Splice(ABC):
         self.ended = True
         return self._error_frame(error)
 
+    @property
+    def seen(self) -> int:
+        """About how many tokens of output have come: one for each content frame."""
+        return self.events
+
     def usage(self) -> Usage:
         """Return what the upstream told, or else one token for each content frame, flagged as an estimate."""
         if self.reported is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 
 from proxy.billing.tariff import Quote, Quotes, Tariff
@@ -62,6 +63,17 @@ class Means:
     expose: frozenset[str]
     frame_error: Mapping[str, Callable[[GatewayError, str], bytes]]
     settle: Callable[[Record], None]
+
+
+class Phase(StrEnum):
+    """Where a call is, for whoever watches the running ones."""
+
+    QUEUED = "queued"
+    """Nobody has a place for it yet."""
+    CONNECTING = "connecting"
+    WAITING = "waiting"
+    """An account was asked, and no content has come."""
+    STREAMING = "streaming"
 
 
 class CannotCount(Exception):
@@ -432,6 +444,21 @@ class Call:
         """Let go of the last try, which knows this call: a cycle would live until the collector came."""
         self._attempt = None
 
+    # What an operator sees, made out from what the call holds: nothing is kept for whoever may ask.
+
+    @property
+    def phase(self) -> Phase:
+        attempt = self._attempt
+        if attempt is None or attempt.outcome.done():
+            return Phase.QUEUED if self._lease is None else Phase.CONNECTING
+        return Phase.STREAMING if attempt.has_content else Phase.WAITING
+
+    @property
+    def output_so_far(self) -> int:
+        """About how many tokens of output have come."""
+        answer = self._attempt.answer if self._attempt is not None else None
+        return 0 if answer is None else answer.seen
+
     # Time.
 
     def sweep(self, now: float) -> None:
@@ -499,8 +526,18 @@ class Call:
             GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
         )
 
+    def cancel(self) -> bool:
+        """End the call because an operator says so; return False if its answer is complete already."""
+        if self.delivery.finished:
+            return False
+        self._end_early(GatewayError(Kind.CANCELLED, evidence="cancelled by an operator"))
+        return True
+
     def _end_early(self, error: GatewayError) -> None:
         """End the call with ``error``, whatever it waits for; no other account is tried."""
+        if self.delivery.finished:
+            # Its task has yet to hear of the end, and would append an error to a whole answer.
+            return
         self._last_word = error
         attempt = self._attempt
         if attempt is not None and not attempt.outcome.done():

@@ -26,7 +26,7 @@ class Ways:
     """The ways that have been gone; a call finds its own by three names instead of writing the same lines again."""
 
     def __init__(self, agent: bytes) -> None:
-        self._agent = agent
+        self.agent = agent
         self._known: dict[tuple[str, str, bool], Way] = {}
 
     def of(self, seat: Seat, plan: Plan) -> Way:
@@ -46,7 +46,7 @@ class Ways:
         target = quote(url[start:] if start >= 0 else "/", safe=_PATH_SAFE).encode()
         secret = account.api_key.reveal() if account.api_key is not None else None
         lines = head_bytes(
-            account_lines(provider.auth, secret, stream=plan.stream, agent=self._agent)
+            account_lines(provider.auth, secret, stream=plan.stream, agent=self.agent)
         )
         origin = Origin.of(url, account.proxy)
         return Way(

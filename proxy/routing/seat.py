@@ -67,6 +67,8 @@ class AccountState:
     tokens_left: int | None
     told: Reading | None
     """What the provider said last."""
+    empty: tuple[tuple[str, float], ...] = ()
+    """The models of which the provider said that nothing is left, and until when."""
 
 
 class Seat:
@@ -308,4 +310,5 @@ def account_state(seat: Seat, now: float) -> AccountState:
         requests_left=None if limiter.requests is None else limiter.requests.remaining(now),
         tokens_left=None if limiter.tokens is None else limiter.tokens.remaining(now),
         told=seat.told,
+        empty=tuple((model, end) for model, end in seat.empty_until.items() if now < end),
     )

@@ -140,7 +140,7 @@ def _error_fields(error: GatewayError) -> bytes:
     if error.status in (429, 503, 529):
         wait = max(error.retry_after if error.retry_after is not None else 1, 1)
         fields.append(f"retry-after: {wait}\r\n")
-        if wait > _FAR_OFF:
+        if wait > _FAR_OFF or error.kind is Kind.CANCELLED:
             fields.append("x-should-retry: false\r\n")
     elif error.everybody_failed:
         fields.append("x-should-retry: false\r\n")

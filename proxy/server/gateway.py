@@ -47,6 +47,8 @@ class Gateway:
     """The loop's time."""
     routes: Callable[[Exchange], Endpoint]
     version: str
+    started: float
+    """When it was made, in the loop's time."""
     draining: bool = False
     calls: set[Call] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from proxy.config.model import Address, SystemdAddress, TcpAddress, Tls, UnixAddress
@@ -18,6 +19,10 @@ BACKLOG = 4096
 HANDSHAKE = 10.0
 """Seconds for TLS; the guard's own times begin after it."""
 _FIRST_FD = 3
+_MODE = 0o660
+"""Of a unix socket: its owner's and its group's."""
+_LONGEST_PATH = 107
+"""Bytes; what the kernel has room for."""
 
 
 class CannotListen(Exception):
@@ -30,7 +35,7 @@ def open_sockets(
     """Return bound sockets for the ``addresses`` of ``section``; raises CannotListen, having closed those that it had opened."""
     opened: list[socket.socket] = []
     with ExitStack() as undo:
-        undo.callback(_close_all, opened)
+        undo.callback(close_all, opened)
         for address in addresses:
             match address:
                 case TcpAddress():
@@ -43,9 +48,42 @@ def open_sockets(
     return opened
 
 
-def _close_all(sockets: list[socket.socket]) -> None:
+def close_all(sockets: list[socket.socket]) -> None:
     for one in sockets:
         one.close()
+
+
+class OwnSocket:
+    """A unix socket in a directory of the daemon's own, whose file goes when the daemon does."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it, making the directory; raises CannotListen."""
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotListen(
+                f"cannot make the directory {path.parent}: {error.strerror}; "
+                "name another with [state] directory"
+            ) from error
+        self.path = path
+        self.socket = _unix(path)
+        self._identity = _identity(path)
+
+    def remove(self) -> None:
+        """Remove the file, unless another daemon has put its own there by now.
+
+        To be called while the socket is open: until then no other file can have the same inode.
+        """
+        if self._identity is not None and _identity(self.path) == self._identity:
+            self.path.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def tls_context(tls: Tls | None) -> ssl.SSLContext | None:
@@ -106,35 +144,62 @@ def _tcp(address: TcpAddress, section: str) -> list[socket.socket]:
 
 
 def _unix(path: Path) -> socket.socket:
-    """Return a socket at ``path``, which may be left over from a daemon that is gone, but not in use."""
-    probe = socket.socket(socket.AF_UNIX)
-    try:
-        probe.connect(str(path))
-    except FileNotFoundError:
-        pass
-    except ConnectionRefusedError:
-        # A plain file refuses too, and is somebody's.
-        if not path.is_socket():
-            raise CannotListen(
-                f"cannot listen on unix:{path}: found a file that is no socket; name another path"
-            ) from None
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
-    else:
+    """Return a socket that listens at ``path``, where one may be left over from a daemon that is gone, but none in use."""
+    if len(os.fsencode(path)) > _LONGEST_PATH:
         raise CannotListen(
-            f"cannot listen on unix:{path}: another process answers there; stop it first"
+            f"cannot listen on unix:{path}: found a path of {len(os.fsencode(path))} bytes, "
+            f"expected at most {_LONGEST_PATH}; name a shorter one"
         )
-    finally:
-        probe.close()
     one = socket.socket(socket.AF_UNIX)
     try:
-        one.bind(str(path))
-        path.chmod(0o660)
+        with _alone_in(path.parent):
+            _clear_the_way(path)
+            # The file gets what of this mode the umask leaves, so there is no moment at which it is anybody's.
+            os.fchmod(one.fileno(), _MODE)
+            one.bind(str(path))
+            path.chmod(_MODE)
+            # Who comes next must see that it is in use.
+            one.listen(BACKLOG)
     except OSError as error:
         one.close()
         raise CannotListen(f"cannot listen on unix:{path}: {error.strerror}") from error
+    except CannotListen:
+        one.close()
+        raise
     return one
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Keep other daemons that start at this moment from taking our new socket for a dead one."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_the_way(path: Path) -> None:
+    """Remove the socket of a daemon that is gone; raises CannotListen for a living one's."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        # A daemon that does not accept is one, too.
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except FileNotFoundError:
+            return
+        except ConnectionRefusedError:
+            # A plain file refuses too, and is somebody's.
+            if not path.is_socket():
+                raise CannotListen(
+                    f"cannot listen on unix:{path}: found a file that is no socket; name another path"
+                ) from None
+            path.unlink(missing_ok=True)
+            return
+    raise CannotListen(
+        f"cannot listen on unix:{path}: another process answers there; stop it first"
+    )
 
 
 def _inherited(name: str, environ: Mapping[str, str]) -> list[socket.socket]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.app import Running, start
-from proxy.config import key_hash, loads
+from proxy.config import admin_socket, key_hash, loads
 from proxy.log import Log
 from tests.integration.scripted import Scripted, settled
 from tests.integration.wire import Answered, Wire, request
@@ -71,8 +71,10 @@ def config_text(*tables: str, **sections: str) -> str:
 class Gateway:
     """A running gateway: where it is, and what it has logged."""
 
-    def __init__(self, running: Running, log: Log, descriptor: int) -> None:
+    def __init__(self, running: Running, log: Log, descriptor: int, path: Path) -> None:
         self.running = running
+        self.path = path
+        """The file of its configuration."""
         self._log, self._descriptor = log, descriptor
         self._wires: list[Wire] = []
 
@@ -85,6 +87,11 @@ class Gateway:
         assert not isinstance(self.address, str)
         host, port = self.address
         return f"http://{host}:{port}"
+
+    @property
+    def socket(self) -> str:
+        """The path of its admin socket."""
+        return str(admin_socket(self.running.gateway.config.state.directory, {}))
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -114,6 +121,12 @@ class Gateway:
         """Close ``wire`` when the test is over."""
         self._wires.append(wire)
         return wire
+
+    async def admin(self, method: str, path: str, **headers: str) -> Answered:
+        """Ask the admin API at ``/api/v1/path``, over its socket."""
+        wire = self.keep(await Wire.open(self.socket))
+        wire.send(request(method, f"/api/v1/{path}", b"", **{"host": "", **headers}))
+        return await wire.answer()
 
     async def post(self, path: str, body: object, **headers: str) -> Answered:
         """Send one request with the tests' key on a connection of its own; return the answer, read whole."""
@@ -156,21 +169,31 @@ def messages_body(model: str = "up/m", said: str = "Hi", **fields: Any) -> dict[
     return {"max_tokens": 4096, **chat_body(model, said, **fields)}
 
 
+def _written(text: str, directory: str) -> Path:
+    path = Path(directory, "config.toml")
+    path.write_text(text)
+    return path
+
+
 @asynccontextmanager
 async def gateway(
-    text: str, environ: Mapping[str, str] | None = None, *, path: Path = Path("tests/config.toml")
+    text: str, environ: Mapping[str, str] | None = None, *, path: Path | None = None
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway of the configuration ``text``; its relative paths are never written to.
+    """Run a gateway of the configuration ``text``, whose relative paths are in a directory of its own.
 
     ``path`` is where it would be read from if it were read again.
     """
-    with tempfile.TemporaryFile() as written:
+    with (
+        tempfile.TemporaryFile() as written,
+        tempfile.TemporaryDirectory(prefix="splice-") as directory,
+    ):
         log = Log(written.fileno(), level="debug", form="json", now=time.time)
+        path = path or _written(text, directory)
         config = loads(text, path, environ or {})
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
         running = await start(config, log, environ or {}, sweep=SWEEP, tls=_TLS)
-        found = Gateway(running, log, written.fileno())
+        found = Gateway(running, log, written.fileno(), path)
         try:
             yield found
         finally:

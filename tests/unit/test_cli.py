@@ -12,7 +12,7 @@ import pytest
 import proxy.cli
 from proxy.billing.prices import Price
 from proxy.cli import main
-from proxy.cli.output import print_table
+from proxy.cli.output import print_table, span
 from proxy.config import key_hash, load
 
 VARIABLES = ("OPENAI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "GROQ_API_KEY")
@@ -131,6 +131,29 @@ def test_config_of_a_bad_file(capsys):
 def test_tables_are_aligned_for_people(capsys):
     print_table([("a", "bb"), ("ccc", "d")], aligned=True)
     assert capsys.readouterr().out == "a    bb\nccc  d\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0s"), (0.6, "1s"), (59.4, "59s"), (60, "1m00s"), (252, "4m12s"), (3599, "59m59s"),
+        (3600, "1h00m"), (86_399, "23h59m"), (86_400, "1d00h"), (1_000_000, "11d13h"),
+    ],
+)  # fmt: skip
+def test_a_span_is_told_in_two_units(seconds, told):
+    assert span(seconds) == told
+
+
+def test_a_table_names_its_columns_for_people_only(capsys):
+    print_table([("a", "b")], head=("X", "LONG"), aligned=True)
+    print_table([("a", "b")], head=("X", "LONG"), aligned=False)
+    assert capsys.readouterr().out == "X  LONG\na  b\na\tb\n"
+
+
+def test_what_others_wrote_cannot_break_a_line_or_steer_a_terminal(capsys):
+    for aligned in (True, False):
+        print_table([("a\tb\n", "\x1b[2J\x9b2J\u202e")], aligned=aligned)
+    assert capsys.readouterr().out == "a?b?  ?[2J?2J?\na?b?\t?[2J?2J?\n"
 
 
 def test_init_writes_a_file_that_holds_no_secret(capsys, monkeypatch):

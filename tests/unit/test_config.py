@@ -249,6 +249,25 @@ def test_words_are_checked():
 # Secrets.
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the key sk-hunter2 is bad, sk-hunter2", "the key *** is bad, ***"),
+        ("cut: sk-hunt", "cut: ***"),
+        ("sk-hun", "***"),
+        ("begins sk-hu", "begins sk-hu"),
+        ("sk-hunter is another", "sk-hunter is another"),
+        ("", ""),
+    ],
+)
+def test_a_secret_hides_itself_in_a_text_also_where_that_was_cut(text, shown):
+    assert Secret("sk-hunter2").hide(text) == shown
+
+
+def test_a_word_that_stands_for_a_key_is_no_secret():
+    assert Secret("none").hide("there is none") == "there is none"
+
+
 def test_a_secret_never_shows():
     secret = Secret("hunter2")
     for shown in (str(secret), repr(secret), f"{secret}", f"{secret:>5}", f"{[secret]}"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from proxy.config.model import SystemdAddress, TcpAddress, Tls, UnixAddress
-from proxy.server.listeners import CannotListen, open_sockets, tls_context
+from proxy.server.listeners import CannotListen, OwnSocket, open_sockets, tls_context
 
 
 def opened(*addresses, environ=None):
@@ -69,6 +71,79 @@ def test_a_dead_daemons_socket_is_replaced_and_a_living_ones_is_not(tmp_path):
         one.listen()
         with pytest.raises(CannotListen, match="another process answers there"):
             opened(UnixAddress(path))
+
+
+def test_a_unix_socket_is_nobody_elses_at_any_moment(tmp_path, monkeypatch):
+    # Without the chmod that follows, it has the mode that it was made with.
+    monkeypatch.setattr(Path, "chmod", lambda path, mode: None)
+    before = os.umask(0)
+    try:
+        (one,) = opened(UnixAddress(tmp_path / "s"))
+    finally:
+        os.umask(before)
+    with one:
+        assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o660
+
+
+def test_a_socket_is_in_use_before_anybody_accepts_on_it(tmp_path):
+    path = tmp_path / "s"
+    (one,) = opened(UnixAddress(path))
+    with one, pytest.raises(CannotListen, match="another process answers there"):
+        opened(UnixAddress(path))
+
+
+def test_of_many_that_replace_a_dead_ones_socket_at_once_one_gets_it(tmp_path):
+    path = tmp_path / "s"
+    for _ in range(50):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        together = threading.Barrier(4)
+
+        def start(together=together):
+            together.wait()
+            try:
+                return opened(UnixAddress(path))[0]
+            except CannotListen:
+                return None
+
+        with ThreadPoolExecutor(4) as threads:
+            found = [one.result() for one in [threads.submit(start) for _ in range(4)]]
+        sockets = [one for one in found if one is not None]
+        assert len(sockets) == 1
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        sockets[0].close()
+        path.unlink()
+
+
+def test_a_path_that_is_too_long_is_said(tmp_path):
+    with pytest.raises(CannotListen, match="expected at most 107; name a shorter one"):
+        opened(UnixAddress(tmp_path / ("s" * 108)))
+
+
+def test_our_own_socket_makes_its_directory_and_goes_with_us(tmp_path):
+    own = OwnSocket(tmp_path / "state" / "deep" / "admin.sock")
+    with own.socket:
+        assert stat.S_IMODE((tmp_path / "state" / "deep").stat().st_mode) == 0o700
+        assert stat.S_IMODE(own.path.stat().st_mode) == 0o660
+        own.remove()
+        assert not own.path.exists()
+        own.remove()
+
+
+def test_our_own_socket_is_not_removed_when_it_is_somebody_elses_by_now(tmp_path):
+    path = tmp_path / "admin.sock"
+    old = OwnSocket(path)
+    old.socket.shutdown(socket.SHUT_RDWR)
+    with old.socket, OwnSocket(path).socket:
+        old.remove()
+        assert path.exists()
+
+
+def test_a_directory_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotListen, match=r"cannot make the directory .*; name another"):
+        OwnSocket(tmp_path / "file" / "state" / "admin.sock")
 
 
 def test_a_path_where_no_socket_can_be_is_said(tmp_path):

@@ -1,0 +1,24 @@
+"""``splice status``: how the daemon is, on one screen."""
+
+from __future__ import annotations
+
+import argparse
+
+from proxy.cli.daemon import Daemon, DaemonError
+from proxy.cli.output import complain, print_json, span
+from proxy.config import ConfigError
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        found = Daemon(args).get("status")
+    except (ConfigError, DaemonError) as error:
+        complain(str(error))
+        return 1
+    if args.json:
+        print_json(found)
+    else:
+        print(f"splice {found['version']}: {found['state']}, up {span(found['uptime_s'])}")
+        print(f"  accounts: {found['accounts_available']}/{found['accounts']} available")
+        print(f"  in flight: {found['requests_in_flight']}, {found['requests_queued']} queued")
+    return 0 if found["state"] == "ready" and found["accounts_available"] else 1
