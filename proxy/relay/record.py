@@ -79,6 +79,8 @@ class Record:
             fields["cache_write_tokens"] = usage.cache_writes
             if usage.estimated:
                 fields["estimated"] = True
+            if not self.priced:
+                fields["unpriced"] = True
             # Of so few digits, the nearest float prints as the decimal that it is nearest to.
             fields["cost_usd"] = self.cost_micro / 1_000_000
             if self.price_micro != self.cost_micro:

@@ -6,6 +6,7 @@ Written from the rules alone and frame by frame, to be held against the gateway'
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +55,18 @@ def chat(body: bytes, *, include_usage: bool) -> list[Frame]:
         asked_for = "moderation" in chunk or (include_usage and chunk.get("usage"))
         if not choices and not asked_for:
             continue
-        finished = finished or any(choice.get("finish_reason") for choice in choices)
-        if all(choice.get("delta") is not None for choice in choices):
+        last = any(choice.get("finish_reason") for choice in choices)
+        finished = finished or last
+        usage = chunk.get("usage")
+        if include_usage and isinstance(usage, dict) and (last or not choices):
+            # The recorded models have no price here, so they cost nothing.
+            chunk["usage"] = {**usage, "cost": 0, "cost_micro": 0}
+            if usage and "cost" not in usage and data.count('"usage"') == 1:
+                paid = r'\1"cost":0,"cost_micro":0,'
+                lines = [re.sub(r'("usage"\s*:\s*\{)', paid, line) for line in lines]
+            else:
+                lines = []
+        if lines and all(choice.get("delta") is not None for choice in choices):
             out.append(Frame("\n".join(lines) + "\n\n"))
         else:
             mended = [{**choice, "delta": choice.get("delta") or {}} for choice in choices]

@@ -292,6 +292,36 @@ async def test_when_every_budget_is_spent_the_client_learns_when_the_window_ends
     assert len(up.requests) == 1
 
 
+async def test_a_new_window_frees_an_account_and_what_it_spends_counts_again():
+    text = accounts("http://UP", budgeted("only", "0.0001", "day"))
+    async with (
+        Scripted([spoken.told("openai-chat")]) as up,
+        gateway(config_text(text, model(cost=COST)).replace("http://UP", up.url)) as front,
+    ):
+        seat = front.running.gateway.pool.seat("only")
+        assert seat is not None
+        assert seat.budget is not None
+        statuses = [(await front.chat("smart")).status for _ in range(3)]
+        yesterday = front.running.gateway.clock() - 86_400
+        seat.budget._ends, seat.spent_until = yesterday, 0.0
+        statuses += [(await front.chat("smart")).status for _ in range(3)]
+    # 88 of 100 micro-USD after the first call, 176 after the second.
+    assert statuses == [200, 200, 503] * 2
+
+
+async def test_what_an_earlier_process_spent_is_spent():
+    text = accounts("http://UP", budgeted("only", "0.0001", "month"))
+    async with (
+        Scripted([spoken.told("openai-chat")]) as up,
+        gateway(config_text(text, model(cost=COST)).replace("http://UP", up.url)) as front,
+    ):
+        seat = front.running.gateway.pool.seat("only")
+        assert seat is not None
+        seat.spend(100, front.running.gateway.now(), front.running.gateway.clock())
+        refused = await front.chat("smart")
+    assert (refused.status, up.requests) == (503, [])
+
+
 async def test_a_call_that_cost_nothing_spends_nothing():
     refusal = whole(b'{"error": {"message": "too long"}}', "400 Bad Request", **spoken.JSON)
     text = accounts("http://UP", budgeted("only", "0.000001", "month"))

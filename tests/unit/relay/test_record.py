@@ -46,6 +46,8 @@ def test_what_it_cost_is_told_exactly_and_what_was_paid_where_that_is_not_the_sa
     assert orjson.dumps(fields["cost_usd"]) == b"900000000.000001"
     assert fields["price_usd"] == 1e-6
     assert "cost_usd" not in record(status=502).fields()
+    assert "unpriced" not in fields
+    assert record(usage=Usage(), priced=False).fields()["unpriced"] is True
 
 
 def test_an_estimate_says_that_it_is_one():
