@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -30,14 +31,17 @@ from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log, open_log
+from proxy.metrics import MAX_MODELS, Metrics
 from proxy.relay.call import Means
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
+from proxy.relay.tally import Tally
 from proxy.routing.catalog import Catalog
 from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server import routes
 from proxy.server.admin import Admin
+from proxy.server.certificate import expiry
 from proxy.server.gateway import Gateway
 from proxy.server.guard import Limits, Server
 from proxy.server.listeners import CannotListen, open_sockets, tls_context
@@ -131,6 +135,9 @@ class Running:
     async def listen(self, config: Config, environ: Mapping[str, str]) -> None:
         """Open every listener of ``config``, or none of them: raises CannotListen."""
         context = tls_context(config.server.tls)
+        metrics = self.gateway.means.metrics
+        if config.server.tls is not None:
+            metrics.certificate_ends.set((), expiry(config.server.tls.cert_file))
         public = open_sockets(config.server.listen, environ, "server")
         try:
             private = open_sockets(config.admin.listen, environ, "admin")
@@ -184,9 +191,12 @@ class Running:
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         turn = 0
+        lag = self.gateway.means.metrics.lag
         while True:
+            due = loop.time() + self._interval
             await asyncio.sleep(self._interval)
             now = loop.time()
+            lag.observe((), max(now - due, 0.0))
             for call in list(self.gateway.calls):
                 call.sweep(now)
             turn += 1
@@ -219,6 +229,9 @@ async def start(
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())
+    catalog = Catalog(config)
+    metrics = _metrics()
+    tally = Tally(metrics, catalog.named()[:MAX_MODELS], routes.template, keys=config.metrics.keys)
     means = Means(
         loop=loop,
         clock=time.time,
@@ -234,11 +247,12 @@ async def start(
             "messages": messages_error_frame,
             "responses": responses_error_frame,
         },
-        settle=partial(_settle, log),
+        settle=partial(_settle, log, tally),
+        metrics=metrics,
     )
     gateway = Gateway(
         config=config,
-        catalog=Catalog(config),
+        catalog=catalog,
         keyring=Keyring(config.keys),
         pool=pool,
         key_limits=KeyLimits(config.models, config.limits.concurrency),
@@ -265,8 +279,18 @@ def _counts_tokens(config: Config) -> bool:
     )
 
 
-def _settle(log: Log, record: Record) -> None:
-    """Write the log line of a request that has ended."""
+def _metrics() -> Metrics:
+    """Return the metrics of a gateway that starts now."""
+    metrics = Metrics()
+    metrics.build.set((__version__, platform.python_version()), 1)
+    metrics.config_taken.set((), 1)
+    metrics.config_taken_at.set((), time.time())
+    return metrics
+
+
+def _settle(log: Log, tally: Tally, record: Record) -> None:
+    """Count a request that has ended, and write its log line."""
+    tally.count(record)
     failed = record.error is not None and record.status >= 500
     log.write("warning" if failed else "info", "request", record.fields())
 

@@ -48,6 +48,10 @@ class Record:
     error: GatewayError | None = None
     queue: float = 0.0
     connect: float = 0.0
+    upstream: float = 0.0
+    """How long upstreams were waited for."""
+    max_gap: float = 0.0
+    """The longest silence of the upstream within a stream, as far as it was looked for."""
     first_byte: float | None = None
     first_content: float | None = None
     ended: float = 0.0

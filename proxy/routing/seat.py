@@ -72,7 +72,7 @@ class Seat:
     """An account at work: what it carries, and what keeps it from carrying more."""
 
     __slots__ = (
-        "account", "cooldowns", "empty_until", "enabled", "heads", "limiter", "name", "priority",
+        "account", "benched", "cooldowns", "empty_until", "enabled", "heads", "limiter", "name", "priority",
         "provider", "spent", "told", "turn", "weight",
     )  # fmt: skip
 
@@ -91,6 +91,8 @@ class Seat:
         """What we may spend there in this period is spent; whoever keeps the books says so."""
         self.cooldowns: dict[str | None, Cooldown] = {}
         """Of the account, and of its models: only what is not closed."""
+        self.benched: dict[Cause, int] = {}
+        """How often it, or a model on it, was found failing."""
         self.empty_until: dict[str, float] = {}
         """The models for which the provider said that nothing is left, and until when."""
         self.told: Reading | None = None

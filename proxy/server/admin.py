@@ -5,13 +5,15 @@ from __future__ import annotations
 from aiohttp import web
 
 from proxy.server.gateway import Gateway
+from proxy.server.scrape import Scrape
 
 
 class Admin:
-    """Answers on the admin listener; for now that the process lives, and whether it takes requests."""
+    """Answers on the admin listener: that the process lives, whether it takes requests, and the metrics."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._scrape = Scrape(gateway)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. A Host that is not on the list is refused: a browser may have been led here."""
@@ -28,9 +30,11 @@ class Admin:
                 return web.json_response(
                     {"status": "ready" if ready else "not ready"}, status=200 if ready else 503
                 )
+            case "/metrics":
+                return await self._scrape.answer(request)
             case _:
                 pass
-        return _error(404, "The paths are /healthz and /readyz.")
+        return _error(404, "The paths are /healthz, /readyz and /metrics.")
 
 
 def _error(status: int, message: str) -> web.Response:

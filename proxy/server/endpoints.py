@@ -190,6 +190,7 @@ async def _carry(
     grant = admit(limiters, tokens, now)
     exchange.delivery.fields += limit_fields(standing(limiters, now), asked.dialect, asked.now)
     if isinstance(grant, Refusal):
+        gateway.means.metrics.limits.add((grant.limit,))
         raise grant.error()
     call = Call(
         gateway.means,
