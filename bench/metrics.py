@@ -1,5 +1,6 @@
 """What the metrics cost: µs for each request that is counted, and how long a scrape holds the event loop up.
 
+The former is CPU time; the latter is not, and means something on an idle machine only.
 ``python -m bench.metrics``; ``--accounts`` and ``--models`` size the gateway that is scraped.
 """
 
@@ -88,7 +89,7 @@ def _requests() -> None:
 
 
 def _time(title: str, work: Callable[[], object]) -> None:
-    timer = timeit.Timer(work)
+    timer = timeit.Timer(work, timer=time.process_time)
     loops, _ = timer.autorange()
     each = [took * 1e6 / loops for took in timer.repeat(7, loops)]
     print(f"{title:42}{median(each):8.2f}  {min(each):8.2f}")

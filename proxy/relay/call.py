@@ -243,6 +243,7 @@ class Call:
     def _weigh(self, outcome: Delivered | Refused) -> int | None:
         """Tell the account's place how the try went; return the tokens that it used, None if nobody knows."""
         if isinstance(outcome, Refused):
+            self.record.asking = False
             self._tried(outcome.error.row.error_type)
             self._bench(outcome.error)
             return 0
@@ -268,6 +269,7 @@ class Call:
             raise CannotCount
         self._plan = plan
         self.record.attempts += 1
+        self.record.asking = True
         self.record.account = seat.account.name
         self.record.provider = target.provider
         self.record.upstream_model = target.model

@@ -40,6 +40,8 @@ class Record:
     status: int = 0
     stream: bool = False
     attempts: int = 0
+    asking: bool = False
+    """An account was asked and has not refused: the call does not wait for one."""
     usage: Usage | None = None
     cost_micro: int = 0
     """What we pay for it, in micro-USD."""

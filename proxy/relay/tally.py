@@ -114,9 +114,9 @@ class Tally:
 
 def phase(record: Record) -> Phase:
     """Return how far a call has come that has not ended, or whose client has left."""
-    if not record.attempts:
-        return "queued"
-    return "waiting" if record.first_content is None else "answering"
+    if record.first_content is not None:
+        return "answering"
+    return "waiting" if record.asking else "queued"
 
 
 def _reason(record: Record) -> str:

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from proxy.config.model import Admin, Config
 from proxy.metrics import METRICS, OTHER, Labels, Metrics, Phase
+from proxy.relay.record import Record
 from proxy.relay.tally import phase
 from proxy.routing.cooldown import Cause
 from proxy.routing.seat import AccountState, Standing
@@ -143,12 +144,18 @@ def look(gateway: Gateway) -> State:
         since_1970=gateway.clock() - now,
         accounts=accounts,
         benched=benched,
-        in_flight=Counter([(record.provider or "", phase(record)) for record in records]),
+        in_flight=Counter([_place(record) for record in records]),
         streams=sum(record.stream for record in records),
         queued=len(gateway.means.queue),
         connections=gateway.means.connections.counts(),
         ready=not gateway.draining and bool(len(pool)),
     )
+
+
+def _place(record: Record) -> tuple[str, Phase]:
+    """Return the provider that a call is at, and its phase; one that is queued is at none."""
+    at = phase(record)
+    return "" if at == "queued" else record.provider or "", at
 
 
 # What is made of it, elsewhere than on the loop.
@@ -214,7 +221,7 @@ def _samples(state: State) -> Iterator[tuple[str, Iterable[tuple[Labels, float]]
 def _in_flight(
     running: Mapping[tuple[str, Phase], int], providers: Iterable[str]
 ) -> list[tuple[Labels, float]]:
-    """Return the calls by provider and phase; one that is queued has no provider yet."""
+    """Return the calls by provider and phase, with those of whom there are none."""
     places: list[tuple[str, Phase]] = [("", "queued")]
     places += [
         (name, phase) for name in providers for phase in get_args(Phase) if phase != "queued"

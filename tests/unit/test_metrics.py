@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from proxy.errors import ROWS
 from proxy.metrics import METRICS, Counter, Histogram, Metrics
 from tests.exposition import counted
 
@@ -28,6 +29,13 @@ build_info{version,python} key_cost_usd_total{key,team}
 """
 """Dashboards and alerts of other people are built on these: a change needs a reason in docs/decisions."""
 
+ERROR_TYPES = """
+invalid_request unauthorized model_unknown not_allowed too_large rate_limited budget_exceeded no_credit cancelled auth_failed
+quota_exhausted upstream_rate_limited overloaded server_error timeout_connect timeout_first_content timeout_idle timeout_total
+connection_failed bad_response truncated content_filtered all_cooling queue_timeout no_account draining ledger_unavailable
+internal
+"""
+
 DURATIONS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 BUCKETS = {
     "request_duration_seconds": DURATIONS,
@@ -43,6 +51,10 @@ BUCKETS = {
 def test_names_and_labels_are_the_agreed_ones():
     agreed = dict(re.findall(r"(\w+)(?:\{([\w,]+)\})?", AGREED))
     assert {name: ",".join(one.labels) for name, one in METRICS.items()} == agreed
+
+
+def test_error_types_are_the_agreed_ones():
+    assert {row.error_type for row in ROWS.values()} <= set(ERROR_TYPES.split())
 
 
 def test_buckets_are_the_agreed_ones():

@@ -96,8 +96,10 @@ def test_a_refusal_has_no_model_and_no_provider():
     ("fields", "phase"),
     [
         ({"attempts": 0}, "queued"),
-        ({"attempts": 1}, "waiting"),
-        ({"attempts": 1, "first_content": 11.0}, "answering"),
+        ({"attempts": 1, "asking": True}, "waiting"),
+        ({"attempts": 1, "asking": True, "first_content": 11.0}, "answering"),
+        # It waits for another account after the first has failed.
+        ({"attempts": 1, "asking": False}, "queued"),
     ],
 )
 def test_a_client_that_leaves_is_counted_where_it_left(fields, phase):
