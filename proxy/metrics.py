@@ -88,7 +88,7 @@ METRICS = {
             "overhead_duration_seconds",
             "histogram",
             ("route",),
-            "Of an answered call, the time that was neither an upstream's nor spent in the queue.",
+            "Of an answered call, the time in which it waited neither for its client, nor in the queue, nor for an upstream.",
             _DURATIONS,
         ),
         Metric(

@@ -48,6 +48,8 @@ class Record:
     price_micro: int = 0
     """What the key pays for it."""
     error: GatewayError | None = None
+    upload: float = 0.0
+    """How long the client's body was waited for."""
     queue: float = 0.0
     connect: float = 0.0
     upstream: float = 0.0

@@ -50,8 +50,8 @@ class Tally:
         if error is not None:
             self._failed(record, error)
         elif record.attempts:
-            ours = duration - record.queue - record.connect - record.upstream
-            metrics.overheads.observe((route,), max(ours, 0.0))
+            waited = record.upload + record.queue + record.connect + record.upstream
+            metrics.overheads.observe((route,), max(duration - waited, 0.0))
         if record.first_content is not None:
             self._streamed(record, record.first_content, provider, route)
         if record.usage is not None:

@@ -147,6 +147,20 @@ async def test_the_longest_silence_of_a_stream_is_found():
     assert whole_time - ours > 0.15
 
 
+async def test_a_slow_client_is_none_of_our_own_time():
+    async with two([spoken.told("openai-chat")], [Cut()]) as front:
+        wire = await front.wire()
+        asking = request("POST", CHAT, encoded(chat_body("smart")), authorization=BEARER)
+        wire.send(asking[:-5])
+        await asyncio.sleep(0.2)
+        wire.send(asking[-5:])
+        assert (await wire.answer()).status == 200
+        found = await scraped(front)
+    whole_time = found[f'request_duration_seconds_sum{{provider="up",route="{CHAT}"}}']
+    ours = found.get(f'overhead_duration_seconds_sum{{route="{CHAT}"}}', 0.0)
+    assert whole_time - ours > 0.15
+
+
 async def test_a_429_moves_the_call_to_another_account():
     async with two([LIMITED], [spoken.told("openai-chat")]) as front:
         for _ in range(2):

@@ -53,7 +53,7 @@ def tallied(*records: Record, models=("smart",), keys=False) -> dict[str, float]
 def test_a_stream_that_went_well():
     found = tallied(
         record(
-            stream=True, queue=0.5, connect=0.25, upstream=3.0, first_content=12.0, max_gap=0.75,
+            stream=True, upload=0.5, queue=0.5, connect=0.25, upstream=2.5, first_content=12.0, max_gap=0.75,
             usage=Usage(input=100, cache_read=30, cache_write=20, cache_write_1h=10, output=5, reasoning=2),
             cost_micro=1500, price_micro=2500,
         )
