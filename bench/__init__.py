@@ -1,1 +1,2 @@
-"""What Splice costs: the gateway beside nginx (``bench.gateway``), and the dialects by themselves (``bench.translate``)."""
+"""What Splice costs: the gateway beside nginx (``bench.gateway``), the dialects by themselves (``bench.translate``), and the metrics
+(``bench.metrics``)."""

@@ -16,6 +16,7 @@ Dependencies point down, one layer a line (checked by ``tests/test_layers.py``):
     dialects | config   wire formats | the configuration file
     providers           the known providers, as rows
     money | usage       how an amount is written | token counts
+    metrics             what is counted, and its names
     tasks | errors | log   what starts tasks | what a client can be told | how a line is logged
 """
 

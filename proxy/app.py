@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -44,15 +45,18 @@ from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log, open_log
+from proxy.metrics import MAX_MODELS, Metrics
 from proxy.relay.call import Means
 from proxy.relay.queue import Queue
-from proxy.relay.record import Record
+from proxy.relay.settlement import Settlement
+from proxy.relay.tally import Tally
 from proxy.relay.way import Ways
 from proxy.routing.catalog import Catalog
 from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server import routes
 from proxy.server.admin import Admin
+from proxy.server.certificate import expiry
 from proxy.server.gateway import Gateway
 from proxy.server.guard import Limits, Server
 from proxy.server.listeners import CannotListen, OwnSocket, close_all, open_sockets, tls_context
@@ -137,6 +141,7 @@ class Running:
         self,
         gateway: Gateway,
         connections: Connections,
+        settlement: Settlement,
         log: Log,
         environ: Mapping[str, str],
         sweep: float,
@@ -148,6 +153,7 @@ class Running:
         self.admin_addresses: tuple[str | tuple[str, int], ...] = ()
         """The same of ``[admin] listen``."""
         self._connections = connections
+        self._settlement = settlement
         self._log = log
         self._interval = sweep
         self._public: list[asyncio.Server] = []
@@ -163,6 +169,9 @@ class Running:
         """Open every listener of the configuration, or none of them: raises CannotListen."""
         config, environ = self.gateway.config, self._environ
         context = self._tls = tls_context(config.server.tls)
+        if config.server.tls is not None:
+            ends = expiry(config.server.tls.cert_file)
+            self.gateway.means.metrics.certificate_ends.set((), ends)
         with ExitStack() as undo:
             public = open_sockets(config.server.listen, environ, "server")
             undo.callback(close_all, public)
@@ -210,9 +219,15 @@ class Running:
             before = gateway.config
             if before.path is None:
                 raise ConfigError("found no file that the configuration was read from")
+            metrics = gateway.means.metrics
+            metrics.config_taken.set((), 0)
             config = await asyncio.to_thread(load, before.path, self._environ)
             _renew_certificate(config, self._tls)
             self._adopt(config)
+            metrics.config_taken.set((), 1)
+            metrics.config_taken_at.set((), gateway.clock())
+            if config.server.tls is not None:
+                metrics.certificate_ends.set((), expiry(config.server.tls.cert_file))
         return changes(before, config)
 
     def _adopt(self, config: Config) -> None:
@@ -223,6 +238,7 @@ class Running:
         gateway.key_limits.adopt(config.models, config.limits.concurrency)
         gateway.means = replace(gateway.means, **_chosen(config))
         gateway.catalog = Catalog(config)
+        self._settlement.tally = _tally(config, gateway.catalog, gateway.means.metrics)
         gateway.keyring = Keyring(config.keys)
         gateway.counts_tokens = _counts_tokens(config)
         gateway.config = config
@@ -270,9 +286,12 @@ class Running:
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         turn = 0
+        lag = self.gateway.means.metrics.lag
         while True:
+            due = loop.time() + self._interval
             await asyncio.sleep(self._interval)
             now = loop.time()
+            lag.observe((), max(now - due, 0.0))
             self._look_at_calls(now)
             turn += 1
             if turn % _KEEPALIVE_SWEEPS == 0:
@@ -309,6 +328,9 @@ async def start(
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())
+    catalog = Catalog(config)
+    metrics = _metrics()
+    settlement = Settlement(log, _tally(config, catalog, metrics))
     means = Means(
         loop=loop,
         clock=time.time,
@@ -321,11 +343,12 @@ async def start(
             "messages": messages_error_frame,
             "responses": responses_error_frame,
         },
-        settle=partial(_settle, log, set()),
+        settle=settlement.settle,
+        metrics=metrics,
     )
     gateway = Gateway(
         config=config,
-        catalog=Catalog(config),
+        catalog=catalog,
         keyring=Keyring(config.keys),
         pool=pool,
         key_limits=KeyLimits(config.models, config.limits.concurrency),
@@ -339,7 +362,7 @@ async def start(
         version=__version__,
         started=loop.time(),
     )
-    running = Running(gateway, connections, log, environ, sweep)
+    running = Running(gateway, connections, settlement, log, environ, sweep)
     await running.listen()
     return running
 
@@ -382,18 +405,19 @@ def _counts_tokens(config: Config) -> bool:
     )
 
 
-_MOST_WARNINGS = 1000
+def _tally(config: Config, catalog: Catalog, metrics: Metrics) -> Tally:
+    """Return what counts requests by the names that ``config`` spells out."""
+    names = catalog.named()[:MAX_MODELS]
+    return Tally(metrics, names, routes.template, keys=config.metrics.keys)
 
 
-def _settle(log: Log, warned: set[str], record: Record) -> None:
-    """Write the log line of a request that has ended, and a warning at the first of a model that has no price."""
-    if not record.priced:
-        model = f"{record.provider}/{record.upstream_model}"
-        if model not in warned and len(warned) < _MOST_WARNINGS:
-            warned.add(model)
-            log.warning("no price is known: calls are recorded at no cost", model=model)
-    failed = record.error is not None and record.status >= 500
-    log.write("warning" if failed else "info", "request", record.fields())
+def _metrics() -> Metrics:
+    """Return the metrics of a gateway that starts now."""
+    metrics = Metrics()
+    metrics.build.set((__version__, platform.python_version()), 1)
+    metrics.config_taken.set((), 1)
+    metrics.config_taken_at.set((), time.time())
+    return metrics
 
 
 # The demo.

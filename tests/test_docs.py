@@ -40,8 +40,8 @@ from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import shapes as responses_shapes
 from proxy.dialects.turn import StopReason
 from proxy.errors import ROWS, GatewayError, Kind
+from proxy.metrics import METRICS, PREFIX, Phase
 from proxy.providers import ALIASES, BUILTIN, RESERVED, Dialect, Flags
-from proxy.relay.call import Phase
 from proxy.routing.cooldown import Cause
 from proxy.routing.seat import Standing
 from proxy.server.admin import ROUTES
@@ -331,6 +331,41 @@ def test_the_error_bodies_are_the_documented_ones():
     assert chat_encode.write_error(error, request_id) == chat
     assert responses_shapes.write_error(error, request_id) == chat
     assert messages_encode.write_error(error, request_id) == messages
+
+
+# docs/metrics.md.
+
+
+def test_every_metric_is_in_the_table_as_it_is_declared():
+    rows = table("docs/metrics.md", "The table")
+    assert [coded(row["metric"]) for row in rows] == [[PREFIX + name] for name in METRICS]
+    for metric, row in zip(METRICS.values(), rows, strict=True):
+        assert row["type"] == metric.kind
+        assert coded(row["labels"]) == list(metric.labels)
+        assert row["unit"] == _unit(metric.name.removesuffix("_total"))
+        assert row["meaning"] == metric.help
+
+
+def _unit(name: str) -> str:
+    units = {
+        "timestamp_seconds": "Unix time",
+        "seconds": "seconds",
+        "usd": "USD",
+        "tokens": "tokens",
+    }
+    return next((unit for suffix, unit in units.items() if name.endswith(f"_{suffix}")), "")
+
+
+def test_the_buckets_are_the_documented_ones():
+    text = section("docs/metrics.md", "The table").partition("Buckets, in seconds:")[2]
+    told = {
+        f"{name}_seconds": tuple(map(float, cells[1].split()))
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for cells in [line.strip("| ").split(" | ")]
+        for name in coded(cells[0])
+    }
+    assert told == {name: one.buckets for name, one in METRICS.items() if one.buckets}
 
 
 # docs/configuration.md.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 
 from proxy.billing.tariff import Quote, Quotes, Tariff
@@ -13,6 +12,7 @@ from proxy.config.model import Retry, Streaming, Target
 from proxy.dialects.answer import Answer, Translation, Whole
 from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
 from proxy.errors import GatewayError, Kind
+from proxy.metrics import Metrics, Phase
 from proxy.providers import Provider
 from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
 from proxy.relay.delivery import Delivery
@@ -29,6 +29,7 @@ from proxy.relay.record import Record
 from proxy.relay.way import Ways
 from proxy.routing.affinity import session_of
 from proxy.routing.catalog import Route
+from proxy.routing.cooldown import verdict
 from proxy.routing.pool import Lease, Pool, in_turn
 from proxy.routing.seat import Seat
 from proxy.upstream.connections import ConnectFailed, Connections, post
@@ -63,17 +64,7 @@ class Means:
     expose: frozenset[str]
     frame_error: Mapping[str, Callable[[GatewayError, str], bytes]]
     settle: Callable[[Record], None]
-
-
-class Phase(StrEnum):
-    """Where a call is, for whoever watches the running ones."""
-
-    QUEUED = "queued"
-    """Nobody has a place for it yet."""
-    CONNECTING = "connecting"
-    WAITING = "waiting"
-    """An account was asked, and no content has come."""
-    STREAMING = "streaming"
+    metrics: Metrics
 
 
 class CannotCount(Exception):
@@ -179,6 +170,8 @@ class Call:
             if picked is None:
                 break
             lease, target = picked
+            if refused is not None:
+                self._means.metrics.failovers.add((_cause(refused),))
             tried.add(lease.seat.name)
             outcome = await self._try(lease, target)
             if isinstance(outcome, Delivered):
@@ -277,6 +270,9 @@ class Call:
         except GatewayError:
             used = 0
             raise
+        except asyncio.CancelledError:
+            self._tried("cancelled")
+            raise
         finally:
             lease.release(self._loop.time(), used)
             self._means.queue.wake()
@@ -285,15 +281,25 @@ class Call:
     def _weigh(self, outcome: Delivered | Refused) -> int | None:
         """Tell the account's place how the try went; return the tokens that it used, None if nobody knows."""
         if isinstance(outcome, Refused):
+            self.record.asking = False
+            self._tried(outcome.error.row.error_type)
             self._bench(outcome.error)
             return 0
         if outcome.document is not None:
             self._succeeded()
         record = self.record
         answer = self._attempt.answer if self._attempt is not None else None
+        broken = answer.error if answer is not None else None
+        self._tried("success" if broken is None else broken.row.error_type)
         if record.usage is None and answer is not None:
             record.usage = answer.usage()
         return None if record.usage is None else record.usage.total
+
+    def _tried(self, outcome: str) -> None:
+        """Count a try of an account."""
+        record = self.record
+        labels = (record.provider or "", record.account or "", outcome)
+        self._means.metrics.attempts.add(labels)
 
     async def _ask(self, seat: Seat, target: Target) -> Delivered | Refused:
         plan = self._make_plan(seat.provider, target.model)
@@ -301,6 +307,7 @@ class Call:
             raise CannotCount
         self._plan = plan
         self.record.attempts += 1
+        self.record.asking = True
         self.record.account = seat.account.name
         self.record.provider = target.provider
         self.record.upstream_model = target.model
@@ -378,14 +385,18 @@ class Call:
         except ConnectFailed as failed:
             kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
             return Refused(GatewayError(kind, evidence=failed.detail))
-        self.record.connect += self._loop.time() - before
+        finally:
+            self.record.connect += self._loop.time() - before
         self._attempt = attempt = Attempt(
             self, plan, connection, self._loop, answer=answer, committed=committed
         )
         connection.send(request, attempt)
         if self.delivery.paused_at is not None:
             connection.pause()
-        return await attempt.outcome
+        outcome = await attempt.outcome
+        if not isinstance(outcome, Delivered):
+            self.record.upstream += self._loop.time() - attempt.sent_at
+        return outcome
 
     # What a try tells.
 
@@ -414,6 +425,7 @@ class Call:
         record.ended = self._loop.time()
         if attempt is not None:
             record.upstream_request_id = upstream_request_id(attempt.headers)
+            record.upstream += max(attempt.connection.last_read - attempt.sent_at, 0.0)
         if answer.committed or answer.error is None:
             self._charge(record)
         self._means.settle(record)
@@ -475,9 +487,11 @@ class Call:
         if attempt is not None and not attempt.outcome.done():
             if attempt.has_content:
                 idle = now - max(attempt.connection.last_read, attempt.sent_at)
-                if idle > times.idle and delivery.paused_at is None:
-                    attempt.expire(GatewayError(Kind.TIMEOUT_IDLE))
-                    return
+                if delivery.paused_at is None:
+                    self.record.max_gap = max(self.record.max_gap, idle)
+                    if idle > times.idle:
+                        attempt.expire(GatewayError(Kind.TIMEOUT_IDLE))
+                        return
             elif now - attempt.sent_at > (
                 times.first_content if self.wants_stream else times.response
             ):
@@ -575,3 +589,9 @@ class Call:
 
     def _dropped_field(self) -> bytes:
         return dropped_fields(self._plan.dropped) if self._plan is not None else b""
+
+
+def _cause(error: GatewayError) -> str:
+    """Return why another account is tried after ``error``, as the metrics tell it."""
+    found = verdict(error)
+    return "model" if found is None else found.cause.value

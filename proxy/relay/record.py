@@ -30,6 +30,8 @@ class Record:
     status: int = 0
     stream: bool = False
     attempts: int = 0
+    asking: bool = False
+    """An account was asked and has not refused: the call does not wait for one."""
     usage: Usage | None = None
     cost_micro: int = 0
     """What we pay for it, in micro-USD."""
@@ -38,8 +40,14 @@ class Record:
     priced: bool = True
     """False: nobody knows what its tokens cost, so they are recorded at nothing."""
     error: GatewayError | None = None
+    upload: float = 0.0
+    """How long the client's body was waited for."""
     queue: float = 0.0
     connect: float = 0.0
+    upstream: float = 0.0
+    """How long upstreams were waited for."""
+    max_gap: float = 0.0
+    """The longest silence of the upstream within a stream, as far as it was looked for."""
     first_byte: float | None = None
     first_content: float | None = None
     ended: float = 0.0

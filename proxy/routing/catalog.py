@@ -83,6 +83,15 @@ class Catalog:
                 names += [f"{provider}/{model}" for model in account.models if not _is_glob(model)]
         return list(dict.fromkeys(names))
 
+    def named(self) -> list[str]:
+        """Return every name that the configuration itself spells out: those listed, and the targets of models."""
+        targets = [
+            f"{target.provider}/{target.model}"
+            for model in self._models.values()
+            for target in model.targets
+        ]
+        return list(dict.fromkeys([*self.listed(), *targets]))
+
     def nearest(self, name: str, allowed: Iterable[str] = ("*",)) -> list[str]:
         """Return up to three names like ``name`` that match one of the ``allowed`` globs."""
         globs = tuple(allowed)

@@ -122,12 +122,16 @@ class Lease:
             ):
                 hint = ratelimits.hint(headers or {}, error.retry_after, wall)
                 cooldown = self.seat.cooldown(key, self._pool.times)
+                before = cooldown.bench
                 bench = cooldown.fail(
                     found.cause,
                     evidence(error, status, hint),
                     now,
                     canary=canary is cooldown,
                 )
+                if before is None or bench.failures > before.failures:
+                    benched = self.seat.benched
+                    benched[found.cause] = benched.get(found.cause, 0) + 1
         for _, cooldown in canaries:
             if cooldown is not canary:
                 cooldown.return_canary()

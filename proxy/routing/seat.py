@@ -75,7 +75,7 @@ class Seat:
     """An account at work: what it carries, and what keeps it from carrying more."""
 
     __slots__ = (
-        "account", "budget", "cooldowns", "empty_until", "enabled", "limiter", "name",
+        "account", "benched", "budget", "cooldowns", "empty_until", "enabled", "limiter", "name",
         "priority", "provider", "spent", "spent_until", "told", "turn", "weight",
     )  # fmt: skip
 
@@ -95,6 +95,8 @@ class Seat:
         self.budget = _budget(account)
         self.cooldowns: dict[str | None, Cooldown] = {}
         """Of the account, and of its models: only what is not closed."""
+        self.benched: dict[Cause, int] = {}
+        """How often it, or a model on it, was found failing."""
         self.empty_until: dict[str, float] = {}
         """The models for which the provider said that nothing is left, and until when."""
         self.told: Reading | None = None

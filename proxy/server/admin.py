@@ -19,6 +19,7 @@ from proxy.config.secrets import Secret
 from proxy.server import accounts_api, requests_api, status_api
 from proxy.server.admin_call import AdminCall, AdminError, Document
 from proxy.server.gateway import Gateway
+from proxy.server.scrape import Scrape
 
 Handler = Callable[[Gateway, AdminCall], Document | Awaitable[Document]]
 
@@ -38,10 +39,11 @@ ROUTES: Mapping[str, Mapping[str, Handler]] = {
 
 
 class Admin:
-    """Answers an operator's requests."""
+    """Answers an operator's requests, and Prometheus'."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self._scrape = Scrape(gateway)
 
     async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request that came over the daemon's own socket."""
@@ -64,6 +66,8 @@ class Admin:
                     return _json(
                         {"status": "ready" if ready else "not ready"}, 200 if ready else 503
                     )
+                case "/metrics":
+                    return await self._scrape.answer(request)
                 case _ if path.startswith(_API):
                     if not trusted:
                         changes = request.method not in ("GET", "HEAD")
@@ -72,7 +76,7 @@ class Admin:
                         )
                     return _json(await self._ask(request.method, path, query))
                 case _:
-                    raise AdminError(404, f"The paths are /healthz, /readyz and {_API}….")
+                    raise AdminError(404, f"The paths are /healthz, /readyz, /metrics and {_API}….")
         except AdminError as error:
             return _refusal(error)
 

@@ -149,7 +149,9 @@ async def _asked(
     """Read the request of ``key``; return it parsed, with the route of the model that it names."""
     if gateway.draining:
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
+    began = gateway.now()
     body = await read_body(exchange.request, gateway.config.server.max_body)
+    exchange.record.upload = gateway.now() - began
     body = body.removeprefix(_BOM)
     document = parse_object(body)
     name = _model_name(document)
@@ -193,6 +195,7 @@ async def _carry(
     fields = exchange.delivery.fields
     exchange.delivery.fields += limit_fields(standing(limiters, now), asked.dialect, asked.now)
     if isinstance(grant, Refusal):
+        gateway.means.metrics.limits.add((grant.limit,))
         raise grant.error()
     call = Call(
         gateway.means,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
+from proxy.metrics import OTHER
 from proxy.server import endpoints
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
@@ -44,6 +45,13 @@ def find(exchange: Exchange) -> Endpoint:
         )
     exchange.delivery.bodiless = method == "HEAD"
     return found
+
+
+def template(path: str) -> str:
+    """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
+    if path in TABLE:
+        return path
+    return f"{_MODEL}{{id}}" if path.startswith(_MODEL) else OTHER
 
 
 def _unknown(path: str) -> GatewayError:

@@ -325,6 +325,21 @@ def test_a_canary_that_fails_backs_off():
     assert pick(two, now=16.0) == "a"
 
 
+def test_an_outage_is_counted_when_it_begins_and_with_each_canary_that_fails():
+    two = pair()
+    calls = [taken(two, "b", model="m") for _ in range(3)]
+    for one in calls:
+        one.fail(GatewayError(Kind.RATE_LIMIT, retry_after=5), 0.0, WALL)
+        one.release(0.0)
+    fail(two, "a", Kind.UPSTREAM_AUTH, now=0.0, model="another")
+    assert seat(two, "a").benched == {Cause.BURST: 1, Cause.AUTH: 1}
+    canary = taken(two, now=30.0)
+    assert canary.is_canary
+    canary.fail(GatewayError(Kind.UPSTREAM_AUTH), 31.0, WALL)
+    canary.release(31.0)
+    assert seat(two, "a").benched == {Cause.BURST: 1, Cause.AUTH: 2}
+
+
 def test_a_canary_that_proves_nothing_is_followed_by_another_after_the_interval():
     two = pair()
     fail(two, "a", Kind.RATE_LIMIT, wait=5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import GatewayError, Kind
 from proxy.server import endpoints
-from proxy.server.routes import TABLE, find
+from proxy.server.routes import TABLE, find, template
 
 
 def asked(path: str, method: str = "GET") -> Any:
@@ -97,3 +97,18 @@ def test_no_path_breaks_the_search(rest):
         find(asked(path))
     except GatewayError as error:
         assert error.status in (404, 405)  # noqa: PT017 - both are right
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        *((path, path) for path in TABLE),
+        ("/v1/models/a/b", "/v1/models/{id}"),
+        ("/v1/models/", "/v1/models/{id}"),
+        ("/v1/chat/completions/", "other"),
+        ("/wp-login.php", "other"),
+        ("", "other"),
+    ],
+)
+def test_metrics_tell_a_path_by_its_route(path, route):
+    assert template(path) == route

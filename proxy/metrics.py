@@ -1,0 +1,410 @@
+"""Every metric, declared once, and the counts of what happens.
+
+Two rules hold:
+
+1. A label's value comes from a closed set: the configuration, our own tables, or the routes. Nothing that a client sends is
+   ever one, so nobody can make series.
+2. What happens is counted here when it happens; what merely is (accounts, queues, connections) is looked at when somebody
+   asks, by ``proxy.server.scrape``.
+
+The client library renders. It does not count: its counters take a lock for every increment, and three to four times as long
+(0.35 and 0.78 µs against 0.10 and 0.19 for a counter and a histogram). These are written by the loop's thread alone and read
+by the thread that renders, from copies: the interpreter copies a dictionary or a list in one step.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.core import Metric as Family
+from prometheus_client.utils import floatToGoString
+
+PREFIX = "splice_"
+OTHER = "other"
+"""The label of whatever is in no closed set."""
+MAX_MODELS = 1_000
+"""Model names that are told apart; the configuration's first ones."""
+MAX_KEYS = 1_000
+
+Labels = tuple[str | int, ...]
+
+
+class Phase(StrEnum):
+    """Where a call is that runs."""
+
+    QUEUED = "queued"
+    """Nobody has a place for it yet."""
+    CONNECTING = "connecting"
+    WAITING = "waiting"
+    """An account was asked, and no content has come."""
+    STREAMING = "streaming"
+
+
+_DURATIONS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
+_FIRST_TOKEN = _DURATIONS[: _DURATIONS.index(80.0) + 1]
+_PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5)
+_LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+DISCONNECTS = (Phase.QUEUED, Phase.WAITING, Phase.STREAMING)
+FAILOVERS = ("auth", "burst", "model", "network", "overload", "quota", "slow")
+"""Why another account was tried: what its failure means for the account, or ``model``: it does not have that model."""
+LIMITS = ("budget", "concurrency", "credit", "requests", "tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric; ``name`` is without the prefix."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+    def family(self, samples: Iterable[tuple[Labels, float]]) -> Family:
+        """Return the metric, no histogram, with these samples."""
+        make = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        family = make(PREFIX + self.name, self.help, labels=self.labels)
+        for labels, value in samples:
+            family.add_metric([str(label) for label in labels], value)
+        return family
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        # Requests.
+        Metric(
+            "requests_total",
+            "counter",
+            ("route", "model", "provider", "code", "error_type"),
+            "Model calls that have ended, and requests that were refused.",
+        ),
+        Metric(
+            "request_duration_seconds",
+            "histogram",
+            ("route", "provider"),
+            "From the head of a request to the end of its answer.",
+            _DURATIONS,
+        ),
+        Metric(
+            "overhead_duration_seconds",
+            "histogram",
+            ("route",),
+            "Of an answered call, the time in which it waited neither for its client, nor in the queue, nor for an upstream.",
+            _DURATIONS,
+        ),
+        Metric(
+            "time_to_first_token_seconds",
+            "histogram",
+            ("provider", "route"),
+            "From the head of a request to the first content of its stream.",
+            _FIRST_TOKEN,
+        ),
+        Metric(
+            "time_per_output_token_seconds",
+            "histogram",
+            ("provider",),
+            "Of a stream that ended well, the mean time from one output token to the next.",
+            _PER_TOKEN,
+        ),
+        Metric(
+            "stream_max_gap_seconds",
+            "histogram",
+            ("provider",),
+            "The longest silence of an upstream within a stream, up to 0.25 s too short.",
+            _DURATIONS,
+        ),
+        Metric(
+            "requests_in_flight",
+            "gauge",
+            ("provider", "phase"),
+            "Model calls that run: queued, connecting, waiting for content, or streaming.",
+        ),
+        Metric("streams_in_flight", "gauge", (), "Streamed calls that run."),
+        Metric(
+            "client_disconnects_total",
+            "counter",
+            ("phase",),
+            "Calls whose client left before their end.",
+        ),
+        Metric(
+            "limit_rejections_total",
+            "counter",
+            ("kind",),
+            "Calls that a limit of their key refused.",
+        ),
+        Metric(
+            "queue_duration_seconds",
+            "histogram",
+            (),
+            "How long calls waited for an account, of those that had to.",
+            _DURATIONS,
+        ),
+        Metric("requests_queued", "gauge", (), "Calls that wait for an account."),
+        # Tokens and money.
+        Metric(
+            "input_tokens_total",
+            "counter",
+            ("model", "provider"),
+            "Prompt tokens without cache reads and writes.",
+        ),
+        Metric(
+            "output_tokens_total",
+            "counter",
+            ("model", "provider"),
+            "Tokens of answers, reasoning included.",
+        ),
+        Metric(
+            "cache_read_tokens_total",
+            "counter",
+            ("model", "provider"),
+            "Prompt tokens that came from a provider's cache.",
+        ),
+        Metric(
+            "cache_write_tokens_total",
+            "counter",
+            ("model", "provider", "ttl"),
+            "Prompt tokens written to a provider's cache, by how long it keeps them.",
+        ),
+        Metric(
+            "reasoning_tokens_total",
+            "counter",
+            ("model", "provider"),
+            "The share of output tokens that was reasoning.",
+        ),
+        Metric(
+            "upstream_cost_usd_total",
+            "counter",
+            ("model", "provider"),
+            "What we pay for calls.",
+        ),
+        Metric("charged_usd_total", "counter", ("model", "provider"), "What keys pay for calls."),
+        Metric(
+            "requests_estimated_total",
+            "counter",
+            ("provider", "reason"),
+            "Calls whose tokens are an estimate, because nobody told them.",
+        ),
+        Metric(
+            "requests_unpriced_total",
+            "counter",
+            ("model",),
+            "Calls that used tokens and cost nothing.",
+        ),
+        Metric(
+            "key_cost_usd_total",
+            "counter",
+            ("key", "team"),
+            "What each key pays, with [metrics] keys.",
+        ),
+        # Accounts.
+        Metric(
+            "upstream_attempts_total",
+            "counter",
+            ("provider", "account", "outcome"),
+            "Tries of accounts: success, cancelled, or the error_type that they ended in.",
+        ),
+        Metric(
+            "failovers_total",
+            "counter",
+            ("cause",),
+            "Tries of another account after one had failed.",
+        ),
+        Metric("accounts", "gauge", ("provider",), "Configured accounts."),
+        Metric(
+            "accounts_available",
+            "gauge",
+            ("provider",),
+            "Accounts that are healthy, not full and not limited.",
+        ),
+        Metric(
+            "account_state",
+            "gauge",
+            ("account", "state"),
+            "1 for the state that an account is in, 0 for the others.",
+        ),
+        Metric(
+            "account_requests_in_flight", "gauge", ("account",), "Calls that run on an account."
+        ),
+        Metric(
+            "account_cooldown_until_timestamp_seconds",
+            "gauge",
+            ("account",),
+            "When the last cooldown of an account or of a model on it ends; 0 without one.",
+        ),
+        Metric(
+            "cooldowns_total",
+            "counter",
+            ("account", "cause"),
+            "How often an account, or a model on it, was benched, failed canaries included.",
+        ),
+        Metric(
+            "account_remaining_requests",
+            "gauge",
+            ("account",),
+            "What the provider last said is left of its limit by requests.",
+        ),
+        Metric(
+            "account_remaining_tokens",
+            "gauge",
+            ("account",),
+            "What the provider last said is left of its limit by tokens.",
+        ),
+        Metric(
+            "upstream_connections",
+            "gauge",
+            ("provider", "state"),
+            "Open connections to a provider: active or idle.",
+        ),
+        # The process.
+        Metric(
+            "event_loop_lag_seconds",
+            "histogram",
+            (),
+            "How late the loop wakes, looked at four times a second.",
+            _LAG,
+        ),
+        Metric("ready", "gauge", (), "1 while requests are accepted, as /readyz tells."),
+        Metric(
+            "config_last_reload_successful",
+            "gauge",
+            (),
+            "1 if the configuration that was read last was taken, 0 if it had errors.",
+        ),
+        Metric(
+            "config_last_reload_success_timestamp_seconds",
+            "gauge",
+            (),
+            "When the configuration in effect was read.",
+        ),
+        Metric(
+            "tls_certificate_expiry_timestamp_seconds",
+            "gauge",
+            (),
+            "When the certificate of the public listener ends, if it has one.",
+        ),
+        Metric("build_info", "gauge", ("version", "python"), "1, with what is running."),
+    )
+}
+
+
+class Counter:
+    """Whole numbers that only grow, by their labels. ``divisor`` turns them into the metric's unit."""
+
+    __slots__ = ("_divisor", "_metric", "values")
+
+    def __init__(self, name: str, known: Iterable[str] = (), divisor: int = 1) -> None:
+        """``known`` values of its one label are shown as 0 from the start: a series that begins at 1 hides its first event."""
+        self._metric = METRICS[name]
+        self._divisor = divisor
+        self.values: dict[Labels, int] = {(label,): 0 for label in known}
+
+    def add(self, labels: Labels, amount: int = 1) -> None:
+        values = self.values
+        values[labels] = values.get(labels, 0) + amount
+
+    def family(self) -> Family:
+        divisor = self._divisor
+        return self._metric.family(
+            (labels, value / divisor) for labels, value in self.values.copy().items()
+        )
+
+
+class Gauge:
+    """Values that are set when they change, by their labels."""
+
+    __slots__ = ("_metric", "values")
+
+    def __init__(self, name: str) -> None:
+        self._metric = METRICS[name]
+        self.values: dict[Labels, float] = {}
+
+    def set(self, labels: Labels, value: float) -> None:
+        self.values[labels] = value
+
+    def family(self) -> Family:
+        return self._metric.family(self.values.copy().items())
+
+
+class Histogram:
+    """How often a value fell into which bucket, by its labels."""
+
+    __slots__ = ("_buckets", "_metric", "series")
+
+    def __init__(self, name: str) -> None:
+        self._metric = METRICS[name]
+        self._buckets = self._metric.buckets
+        self.series: dict[Labels, list[float]] = {}
+        """Counts by bucket, the one without an upper bound last, and then the sum of the values."""
+        if not self._metric.labels:
+            self._add(())
+
+    def observe(self, labels: Labels, value: float) -> None:
+        series = self.series.get(labels) or self._add(labels)
+        series[bisect_left(self._buckets, value)] += 1
+        series[-1] += value
+
+    def _add(self, labels: Labels) -> list[float]:
+        series = self.series[labels] = [0.0] * (len(self._buckets) + 2)
+        return series
+
+    def family(self) -> Family:
+        metric = self._metric
+        family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+        bounds = [*map(floatToGoString, metric.buckets), "+Inf"]
+        for labels, series in self.series.copy().items():
+            *counts, total = series.copy()
+            buckets = []
+            below = 0.0
+            for bound, count in zip(bounds, counts, strict=True):
+                below += count
+                buckets.append((bound, below))
+            family.add_metric([str(label) for label in labels], buckets, total)
+        return family
+
+
+class Metrics:
+    """What is counted or set; one for each gateway."""
+
+    def __init__(self) -> None:
+        self.requests = Counter("requests_total")
+        self.durations = Histogram("request_duration_seconds")
+        self.overheads = Histogram("overhead_duration_seconds")
+        self.first_tokens = Histogram("time_to_first_token_seconds")
+        self.per_token = Histogram("time_per_output_token_seconds")
+        self.gaps = Histogram("stream_max_gap_seconds")
+        self.disconnects = Counter("client_disconnects_total", DISCONNECTS)
+        self.limits = Counter("limit_rejections_total", LIMITS)
+        self.queues = Histogram("queue_duration_seconds")
+        self.input_tokens = Counter("input_tokens_total")
+        self.output_tokens = Counter("output_tokens_total")
+        self.cache_read_tokens = Counter("cache_read_tokens_total")
+        self.cache_write_tokens = Counter("cache_write_tokens_total")
+        self.reasoning_tokens = Counter("reasoning_tokens_total")
+        self.costs = Counter("upstream_cost_usd_total", divisor=1_000_000)
+        self.charges = Counter("charged_usd_total", divisor=1_000_000)
+        self.estimates = Counter("requests_estimated_total")
+        self.unpriced = Counter("requests_unpriced_total")
+        self.key_costs = Counter("key_cost_usd_total", divisor=1_000_000)
+        self.attempts = Counter("upstream_attempts_total")
+        self.failovers = Counter("failovers_total", FAILOVERS)
+        self.lag = Histogram("event_loop_lag_seconds")
+        self.config_taken = Gauge("config_last_reload_successful")
+        self.config_taken_at = Gauge("config_last_reload_success_timestamp_seconds")
+        self.certificate_ends = Gauge("tls_certificate_expiry_timestamp_seconds")
+        self.build = Gauge("build_info")
+
+    def families(self) -> Iterator[Family]:
+        """Yield each of them as it is now; may be called from another thread."""
+        for one in vars(self).values():
+            yield one.family()

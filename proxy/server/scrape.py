@@ -1,0 +1,246 @@
+"""``GET /metrics``: what is counted, and how things are at this moment.
+
+The loop only looks (a millisecond for two hundred accounts); a thread makes text of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import orjson
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from proxy.config.model import Admin, Config
+from proxy.metrics import METRICS, OTHER, Labels, Metrics, Phase
+from proxy.relay.call import Call
+from proxy.routing.cooldown import Cause
+from proxy.routing.seat import AccountState, Standing
+from proxy.server.gateway import Gateway
+from proxy.upstream.connections import Count, Origin
+
+_FORWARDED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
+"""How the headers begin by which a reverse proxy gives itself away: through one, everybody comes from this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How things are at one moment. Times of the accounts are the loop's; ``since_1970`` is to be added to them."""
+
+    config: Config
+    since_1970: float
+    accounts: tuple[AccountState, ...]
+    benched: Mapping[str, Mapping[Cause, int]]
+    in_flight: Mapping[tuple[str, Phase], int]
+    streams: int
+    queued: int
+    connections: Mapping[Origin, Count]
+    ready: bool
+
+
+class Scrape:
+    """Answers ``GET /metrics``, one at a time: two threads that render would hold the loop up twice as long."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._turn = asyncio.Lock()
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        GCCollector(registry=self._process)
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request that is meant for ``/metrics``."""
+        if request.method not in ("GET", "HEAD"):
+            return _refused(405, "/metrics takes GET.", {"Allow": "GET, HEAD"})
+        if not may_read(_reached(request), request.headers, self._gateway.config.admin):
+            return _refused(
+                401,
+                "The metrics are open to this machine only; from elsewhere, or through a proxy, send [admin] read_token as "
+                "`Authorization: Bearer TOKEN`.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        encode, kind = _encoder(request.headers.get("accept", ""))
+        async with self._turn:
+            page = Page(self._gateway.means.metrics, look(self._gateway), self._process)
+            body = await asyncio.to_thread(encode, page)
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+
+def may_read(reached: object, headers: Mapping[str, str], admin: Admin) -> bool:
+    """Tell whether the metrics are open to a request with these ``headers`` that came to ``reached``.
+
+    They are to whoever came over a unix socket or loopback, unless through a proxy, and to whoever has a token. ``reached`` is
+    the socket's own address.
+    """
+    if _is_local(reached) and not any(name.lower().startswith(_FORWARDED) for name in headers):
+        return True
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = token.strip().encode("utf-8", "surrogateescape")
+    if scheme.lower() != "bearer" or not given:
+        return False
+    return any(
+        secret is not None and hmac.compare_digest(given, secret.reveal().encode())
+        for secret in (admin.read_token, admin.token)
+    )
+
+
+def _reached(request: web.BaseRequest) -> object:
+    return None if request.transport is None else request.transport.get_extra_info("sockname")
+
+
+def _is_local(reached: object) -> bool:
+    """Tell whether an address is a unix socket's, or one that only this machine can send to."""
+    if not isinstance(reached, tuple):
+        return reached is not None
+    address = ipaddress.ip_address(reached[0].partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """Return what writes the format that is asked for, and its content type."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        # A version that is no number.
+        return choose_encoder("")
+
+
+def _refused(status: int, message: str, headers: Mapping[str, str]) -> web.Response:
+    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return web.Response(
+        status=status,
+        body=orjson.dumps({"error": error}),
+        headers={"Content-Type": "application/json", **headers},
+    )
+
+
+# What is looked at.
+
+
+def look(gateway: Gateway) -> State:
+    """Return how things are now. Runs on the loop, so it only reads."""
+    now = gateway.now()
+    pool = gateway.pool
+    accounts = pool.accounts(now)
+    benched = {}
+    for account in accounts:
+        seat = pool.seat(account.name)
+        if seat is not None and seat.benched:
+            benched[account.name] = dict(seat.benched)
+    return State(
+        config=gateway.config,
+        since_1970=gateway.clock() - now,
+        accounts=accounts,
+        benched=benched,
+        in_flight=Counter([_place(call) for call in gateway.calls]),
+        streams=sum(call.record.stream for call in gateway.calls),
+        queued=len(gateway.means.queue),
+        connections=gateway.means.connections.counts(),
+        ready=not gateway.draining and bool(len(pool)),
+    )
+
+
+def _place(call: Call) -> tuple[str, Phase]:
+    """Return the provider that a call is at, and its phase; one that is queued is at none."""
+    phase = call.phase
+    return "" if phase is Phase.QUEUED else call.record.provider or "", phase
+
+
+# What is made of it, elsewhere than on the loop.
+
+
+class Page(Collector):
+    """Everything that one scrape tells."""
+
+    def __init__(self, metrics: Metrics, state: State, process: Collector) -> None:
+        self._metrics = metrics
+        self._state = state
+        self._process = process
+
+    def collect(self) -> Iterator[Family]:
+        yield from self._metrics.families()
+        for name, samples in _samples(self._state):
+            yield METRICS[name].family(samples)
+        yield from self._process.collect()
+
+
+def _samples(state: State) -> Iterator[tuple[str, Iterable[tuple[Labels, float]]]]:
+    """Yield the name of each metric that is looked at, with its samples."""
+    accounts = state.accounts
+    providers = Counter(account.provider for account in accounts)
+    available = Counter(
+        account.provider for account in accounts if account.standing is Standing.AVAILABLE
+    )
+    yield "ready", [((), state.ready)]
+    yield "requests_queued", [((), state.queued)]
+    yield "streams_in_flight", [((), state.streams)]
+    yield "requests_in_flight", _in_flight(state.in_flight, providers)
+    yield "upstream_connections", _connections(state.connections, state.config).items()
+    yield "accounts", [((name,), count) for name, count in providers.items()]
+    yield "accounts_available", [((name,), available[name]) for name in providers]
+    yield (
+        "account_state",
+        [((one.name, state), one.standing is state) for one in accounts for state in Standing],
+    )
+    yield "account_requests_in_flight", [((one.name,), one.in_flight) for one in accounts]
+    yield (
+        "account_cooldown_until_timestamp_seconds",
+        [((one.name,), _benched_until(one, state.since_1970)) for one in accounts],
+    )
+    yield (
+        "cooldowns_total",
+        [
+            ((name, cause), count)
+            for name, causes in state.benched.items()
+            for cause, count in causes.items()
+        ],
+    )
+    told = [(one.name, one.told) for one in accounts if one.told is not None]
+    yield (
+        "account_remaining_requests",
+        [((name,), said.requests.left) for name, said in told if said.requests is not None],
+    )
+    yield (
+        "account_remaining_tokens",
+        [((name,), said.tokens.left) for name, said in told if said.tokens is not None],
+    )
+
+
+def _in_flight(
+    running: Mapping[tuple[str, Phase], int], providers: Iterable[str]
+) -> list[tuple[Labels, float]]:
+    """Return the calls by provider and phase, with those of whom there are none."""
+    places: list[tuple[str, Phase]] = [("", Phase.QUEUED)]
+    places += [(name, phase) for name in providers for phase in Phase if phase is not Phase.QUEUED]
+    return [(place, running.get(place, 0)) for place in dict.fromkeys([*places, *running])]
+
+
+def _connections(counts: Mapping[Origin, Count], config: Config) -> dict[Labels, float]:
+    """Return the connections by provider and state; those to an origin that several providers share are the first one's."""
+    providers: dict[Origin, str] = {}
+    found: dict[Labels, float] = {}
+    for account in config.accounts:
+        provider = config.providers[account.provider]
+        found |= {(account.provider, "active"): 0, (account.provider, "idle"): 0}
+        for dialect in provider.dialects:
+            url = provider.url(dialect, "/", account.base_url)
+            providers.setdefault(Origin.of(url, account.proxy), account.provider)
+    for origin, count in counts.items():
+        name = providers.get(origin, OTHER)
+        for state, number in (("active", count.open - count.idle), ("idle", count.idle)):
+            found[name, state] = found.get((name, state), 0) + number
+    return found
+
+
+def _benched_until(account: AccountState, since_1970: float) -> float:
+    until = max((why.until for why in account.why), default=None)
+    return 0.0 if until is None else since_1970 + until
