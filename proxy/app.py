@@ -22,7 +22,9 @@ import uvloop
 
 from proxy import __version__
 from proxy import demo as demo_provider
+from proxy.billing.books import Books
 from proxy.billing.keys import Keyring
+from proxy.billing.state import Unusable
 from proxy.config import Config, key_hash, load, loads, new_key
 from proxy.demo.greeting import greeting
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
@@ -65,7 +67,7 @@ def serve(path: Path) -> int:
         log.warning(warning)
     try:
         uvloop.run(_serve(config, log))
-    except CannotListen as error:
+    except (CannotListen, Unusable) as error:
         sys.stderr.write(f"splice: {error}\n")
         return 1
     finally:
@@ -119,6 +121,7 @@ class Running:
 
     def __init__(self, gateway: Gateway, connections: Connections, log: Log, sweep: float) -> None:
         self.gateway = gateway
+        self._books = gateway.books
         self.addresses: tuple[str | tuple[str, int], ...] = ()
         """Where the public listeners really are: (host, port), or the path of a unix socket."""
         self._connections = connections
@@ -127,6 +130,15 @@ class Running:
         self._listeners: list[asyncio.Server] = []
         self._servers: list[Server] = []
         self._sweeper: asyncio.Task[None] | None = None
+        self._keepers = [
+            spawn(
+                work(), name, lambda error: self._log.failure("a keeper of the books died", error)
+            )
+            for work, name in (
+                (gateway.books.keep_synced, "journal"),
+                (gateway.books.keep_booked, "ledger"),
+            )
+        ]
 
     async def listen(self, config: Config, environ: Mapping[str, str]) -> None:
         """Open every listener of ``config``, or none of them: raises CannotListen."""
@@ -180,6 +192,10 @@ class Running:
         for server in self._servers:
             await server.shutdown(timeout=1)
         self._connections.close()
+        # Last, when nothing is left that could be settled.
+        self._books.stop()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._books.close()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -189,6 +205,9 @@ class Running:
             now = loop.time()
             for call in list(self.gateway.calls):
                 call.sweep(now)
+                record = call.progress(now)
+                if record is not None:
+                    self._books.progress(record.row(self.gateway.clock()))
             turn += 1
             if turn % _KEEPALIVE_SWEEPS == 0:
                 self._connections.sweep(now)
@@ -208,7 +227,7 @@ async def start(
     sweep: float = SWEEP,
     tls: ssl.SSLContext | None = None,
 ) -> Running:
-    """Return a gateway of ``config`` that accepts requests. Raises CannotListen.
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, Unusable.
 
     ``tls`` is what upstreams are verified against; by default the system's certificates.
     """
@@ -216,6 +235,9 @@ async def start(
     root = logging.getLogger()
     root.handlers = [bridge]
     root.setLevel(logging.WARNING)
+    books = await Books.open(
+        config.state.directory, log, wall=time.time, retain=config.state.retain_requests
+    )
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())
@@ -234,7 +256,7 @@ async def start(
             "messages": messages_error_frame,
             "responses": responses_error_frame,
         },
-        settle=partial(_settle, log),
+        settle=partial(_settle, log, books),
     )
     gateway = Gateway(
         config=config,
@@ -244,6 +266,7 @@ async def start(
         key_limits=KeyLimits(config.models, config.limits.concurrency),
         counts_tokens=_counts_tokens(config),
         means=means,
+        books=books,
         memory=Memory(),
         log=log,
         clock=time.time,
@@ -252,7 +275,11 @@ async def start(
         version=__version__,
     )
     running = Running(gateway, connections, log, sweep)
-    await running.listen(config, environ)
+    try:
+        await running.listen(config, environ)
+    except CannotListen:
+        await running.close()
+        raise
     return running
 
 
@@ -265,8 +292,10 @@ def _counts_tokens(config: Config) -> bool:
     )
 
 
-def _settle(log: Log, record: Record) -> None:
-    """Write the log line of a request that has ended."""
+def _settle(log: Log, books: Books, record: Record) -> None:
+    """Book a request that has ended, and write its log line."""
+    if record.key_hash is not None:
+        books.settle(record.row(time.time()))
     failed = record.error is not None and record.status >= 500
     log.write("warning" if failed else "info", "request", record.fields())
 
@@ -279,7 +308,7 @@ def demo(port: int | None) -> int:
     with tempfile.TemporaryDirectory(prefix="splice-demo-") as directory:
         try:
             uvloop.run(_demo(port, directory))
-        except CannotListen as error:
+        except (CannotListen, Unusable) as error:
             sys.stderr.write(f"splice: {error}\n")
             return 1
     return 0

@@ -17,6 +17,8 @@ Value = str | int | None
 Row = tuple[Value, ...]
 """Values in the order of ``COLUMNS``; ``bool`` counts as an integer."""
 
+_TYPES = frozenset((str, int, bool, type(None)))
+
 COLUMNS = (
     "request_id",
     "answer_id",
@@ -80,7 +82,11 @@ def encode(kind: bytes, row: Row) -> bytes:
 def decode(record: bytes) -> tuple[bytes, Row]:
     """Return the kind and the row of a record; columns that its writer did not know are None. Raises ValueError."""
     row = orjson.loads(record[1:])
-    if not isinstance(row, list) or len(row) > len(COLUMNS):
+    if (
+        not isinstance(row, list)
+        or len(row) > len(COLUMNS)
+        or not _TYPES.issuperset(map(type, row))
+    ):
         raise ValueError(f"found a record that is no row of {len(COLUMNS)} columns or fewer")
     return record[:1], (*row, *(None,) * (len(COLUMNS) - len(row)))
 

@@ -18,6 +18,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 from proxy.billing.state import Unusable
@@ -40,8 +41,7 @@ class Position:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of a segment, and where the next one begins. ``record`` is None if its checksum is wrong."""
 
     record: bytes | None
@@ -58,12 +58,9 @@ def scan(data: bytes, start: int = 0) -> Iterator[Line]:
             return
         raw = data[start:stop]
         start = stop + 1
-        yield Line(_checked(raw), raw, start)
-
-
-def _checked(raw: bytes) -> bytes | None:
-    record = raw[9:]
-    return record if raw[:9] == b"%08x " % crc32(record) else None
+        record = raw[9:]
+        whole = raw[:9] == b"%08x " % crc32(record)
+        yield Line(record if whole else None, raw, start)
 
 
 class Journal:
@@ -88,13 +85,13 @@ class Journal:
         self._retired: list[tuple[int, int]] = []
         """Descriptors of full segments that are still to be synced and closed, with the bytes that they hold."""
 
-    def open(self) -> None:
-        """Begin a segment after the last one. Raises Unusable."""
+    def open(self, after: int = 0) -> None:
+        """Begin a segment after the last one, and after number ``after``. Raises Unusable."""
         try:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             for left in self.directory.glob(f"*{_SPARE}"):
                 left.unlink()
-            self._number = max(self.segments(), default=0)
+            self._number = max([after, *self.segments()])
             self._begin()
         except OSError as error:
             raise Unusable(
@@ -146,6 +143,14 @@ class Journal:
         """Give the segment up: the next record begins another one, if there is room for it."""
         self.failure = error
         self._retire()
+
+    def reopen(self) -> bool:
+        """Begin another segment after a failure; tell whether that could be done."""
+        try:
+            self._turn()
+        except OSError as error:
+            self.failure = error
+        return self.failure is None
 
     def _turn(self) -> None:
         """Begin the next segment."""

@@ -157,11 +157,16 @@ def messages_body(model: str = "up/m", said: str = "Hi", **fields: Any) -> dict[
 
 
 @asynccontextmanager
-async def gateway(text: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[Gateway]:
-    """Run a gateway of the configuration ``text``; its relative paths are never written to."""
-    with tempfile.TemporaryFile() as written:
+async def gateway(
+    text: str, environ: Mapping[str, str] | None = None, directory: Path | None = None
+) -> AsyncIterator[Gateway]:
+    """Run a gateway of the configuration ``text``, whose paths are relative to ``directory``: by default one of its own."""
+    with (
+        tempfile.TemporaryFile() as written,
+        tempfile.TemporaryDirectory(prefix="splice-test-") as own,
+    ):
         log = Log(written.fileno(), level="debug", form="json", now=time.time)
-        config = loads(text, Path("tests/config.toml"), environ or {})
+        config = loads(text, (directory or Path(own)) / "config.toml", environ or {})
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
         running = await start(config, log, environ or {}, sweep=SWEEP, tls=_TLS)
