@@ -355,7 +355,9 @@ class Books:
         self._wake.set()
 
     async def close(self) -> None:
-        """Book what is left and close everything. The tasks have ended."""
+        """Book what is left and close everything; the second time does nothing. The tasks have ended."""
+        if self._lock < 0:
+            return
         while await self.book() and self._pending:
             pass
         if self._batch:
@@ -370,6 +372,7 @@ class Books:
         except sqlite3.Error as error:
             self._log.failure("the ledger could not be closed in order", error)
         os.close(self._lock)
+        self._lock = -1
 
 
 class Waiting:

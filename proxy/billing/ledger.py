@@ -39,8 +39,10 @@ _SUM_UP = f"""
 INSERT INTO usage_daily
 SELECT
     date(started / 1000000, 'unixepoch') AS day, key_hash, key_name, coalesce(team, ''), wallet_id,
-    iif(came, coalesce(model_asked, ''), ''), iif(came, coalesce(model, ''), ''),
-    iif(came, coalesce(upstream_model, ''), ''), coalesce(provider, ''), coalesce(account, ''),
+    CASE WHEN came THEN coalesce(model_asked, '') ELSE '' END,
+    CASE WHEN came THEN coalesce(model, '') ELSE '' END,
+    CASE WHEN came THEN coalesce(upstream_model, '') ELSE '' END,
+    coalesce(provider, ''), coalesce(account, ''),
     {", ".join(SUMS.values())}
 FROM (
     SELECT *, error_type IS NULL OR input_tokens + cache_read_tokens + cache_write_tokens

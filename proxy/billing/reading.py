@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from proxy.billing.entry import COLUMNS
-
 SUMS: Mapping[str, str] = {
     "requests": "count(*)",
     "failed": "sum(error_type IS NOT NULL)",
@@ -77,14 +75,16 @@ def one_request(key_hash: str, wanted: str) -> Query:
     )
 
 
-def history(key_hash: str, limit: int, before: tuple[int, str] | None) -> Query:
-    """The requests of a key, newest first, that started before the one with this start and id."""
-    older = "" if before is None else "AND (started, request_id) < (:started, :id) "
-    started, request_id = before or (0, "")
+def history(key_hash: str, limit: int, before: str | None) -> Query:
+    """The requests of a key, the last to end first, that ended before the one with this id."""
+    older = (
+        ""
+        if before is None
+        else "AND number < coalesce((SELECT number FROM requests WHERE request_id = :before), number + 1) "
+    )
     return Query(
-        f"SELECT * FROM requests WHERE key_hash = :key {older}"  # noqa: S608 - our own words
-        "ORDER BY started DESC, request_id DESC LIMIT :limit",
-        {"key": key_hash, "limit": limit, "started": started, "id": request_id},
+        f"SELECT * FROM requests WHERE key_hash = :key {older}ORDER BY number DESC LIMIT :limit",  # noqa: S608 - our own words
+        {"key": key_hash, "limit": limit, "before": before},
     )
 
 
@@ -122,7 +122,7 @@ def usage(wanted: Wanted, by: Sequence[By]) -> Query:
 
 
 def requests(wanted: Wanted, last: int) -> Query:
-    """The last requests to end, the latest last."""
+    """The last requests to end, the latest first."""
     clauses = {
         "key_name = :key": wanted.key,
         "model = :model": wanted.model,
@@ -131,8 +131,7 @@ def requests(wanted: Wanted, last: int) -> Query:
         "error_type = :error": wanted.error,
     }
     return Query(
-        f"SELECT {', '.join(COLUMNS)} FROM (SELECT * FROM requests{_where(clauses)} "  # noqa: S608 - our own words
-        "ORDER BY number DESC LIMIT :last) ORDER BY number",
+        f"SELECT * FROM requests_v1{_where(clauses)} ORDER BY number DESC LIMIT :last",  # noqa: S608 - our own words
         {**_values(wanted), "last": last},
     )
 

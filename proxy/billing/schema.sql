@@ -43,7 +43,7 @@ CREATE TABLE requests (
     trace_id TEXT
 );
 
-CREATE INDEX requests_by_key ON requests (key_hash, started);
+CREATE INDEX requests_by_key ON requests (key_hash);
 CREATE INDEX requests_by_answer ON requests (answer_id) WHERE answer_id IS NOT NULL;
 
 -- The sums of each day, kept up in the transaction that inserts the requests, and kept when the requests are not. An empty text
@@ -98,6 +98,7 @@ INSERT INTO standing VALUES (1, 0, 0, 0, '1970-01-01', 1);
 
 CREATE VIEW requests_v1 AS
 SELECT
+    number, -- in the order in which they ended; grows, so an export can go on where the last one stopped
     request_id,
     answer_id,
     strftime('%Y-%m-%dT%H:%M:%S', started / 1000000, 'unixepoch')

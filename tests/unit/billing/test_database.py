@@ -52,7 +52,7 @@ def test_the_public_views_have_these_columns(path):
         "SELECT name FROM pragma_table_info('requests_v1')",
         "SELECT name FROM pragma_table_info('usage_daily_v1')",
     )
-    assert [name for (name,) in requests] == [
+    assert [name for (name,) in requests] == ["number"] + [
         "started_at" if name == "started" else name for name in COLUMNS
     ]
     assert " ".join(name for (name,) in days) == (
