@@ -8,8 +8,10 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from proxy import __version__
+from proxy.cli import ledger_arguments
 from proxy.cli.output import complain
 
 _DESCRIPTION = "An LLM gateway: one endpoint, four dialects, many upstream accounts."
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     config = _add(commands, "config", "print every setting in effect and where it comes from")
     config.add_argument("--json", action="store_true", help="print JSON")
+    ledger_arguments.add(partial(_add, commands))
     return parser
 
 
