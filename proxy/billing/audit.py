@@ -11,6 +11,7 @@ from pathlib import Path
 from proxy.billing import database, reading
 from proxy.billing.entry import REQUEST_ID, SETTLED, STARTED, decode
 from proxy.billing.journal import Journal, Position, scan
+from proxy.billing.state import Unusable
 
 _AT_ONCE = 500
 """Ids in a query: older versions of SQLite take 999 parameters."""
@@ -62,7 +63,7 @@ def _audit(opened: sqlite3.Connection, journal: Journal) -> Audit:
     end = Position(standing["segment"], standing["byte"])
     wanted: list[str] = []
     for number in journal.segments():
-        for line in scan(journal.read(number)) if number <= end.segment else ():
+        for line in scan(_read(journal, number)) if number <= end.segment else ():
             if number == end.segment and line.after > end.offset:
                 break
             request_id = _settled(line.record, standing["folded_until"])
@@ -74,6 +75,18 @@ def _audit(opened: sqlite3.Connection, journal: Journal) -> Audit:
                 wanted.clear()
     _look_for(opened, wanted, end.segment, found)
     return found
+
+
+def _read(journal: Journal, number: int) -> bytes:
+    try:
+        return journal.read(number)
+    except FileNotFoundError:
+        # Removed a moment ago: it was too old for anybody.
+        return b""
+    except OSError as error:
+        raise Unusable(
+            f"cannot read {journal.path(number)} ({error.strerror}), expected to be its owner or root"
+        ) from error
 
 
 def _settled(record: bytes | None, folded_until: str) -> str | None:

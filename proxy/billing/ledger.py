@@ -190,19 +190,9 @@ class Ledger:
 
         If there are any, nothing is removed.
         """
-        await self._begin()
-        try:
-            wrong = reading.differences(
-                await self._rows(reading.sums_of_requests(until)),
-                await self._rows(reading.sums_of_days(until)),
-            )
-            if not wrong:
-                await self._writer.execute(
-                    "UPDATE standing SET folded_until = max(folded_until, ?)", (until,)
-                )
-                await self._writer.execute("COMMIT")
-        finally:
-            await self._rollback()
+        wrong: list[str] = []
+        if (await _one(self._writer, "SELECT folded_until FROM standing"))[0] < until:
+            wrong = await self._compared(until)
         removed = _AT_ONCE
         while removed == _AT_ONCE and not wrong:
             cursor = await self._writer.execute(
@@ -211,6 +201,21 @@ class Ledger:
                 (until, _AT_ONCE),
             )
             removed = cursor.rowcount
+        return wrong
+
+    async def _compared(self, until: str) -> list[str]:
+        """Give the days before ``until`` up if their sums are right; return what is not. Reads every request there is."""
+        await self._begin()
+        try:
+            wrong = reading.differences(
+                await self._rows(reading.sums_of_requests(until)),
+                await self._rows(reading.sums_of_days(until)),
+            )
+            if not wrong:
+                await self._writer.execute("UPDATE standing SET folded_until = ?", (until,))
+                await self._writer.execute("COMMIT")
+        finally:
+            await self._rollback()
         return wrong
 
     async def _rows(self, query: Query) -> list[Mapping[str, Any]]:

@@ -152,8 +152,8 @@ def sums_of_requests(until: str | None = None) -> Query:
     """The sums of each day before ``until`` as its requests have them; days that are being removed apart."""
     return Query(
         f"SELECT date(started / 1000000, 'unixepoch') AS day, {_named(SUMS.items())} FROM requests "  # noqa: S608 - our own words
-        "GROUP BY 1 HAVING day >= (SELECT folded_until FROM standing) "
-        "AND (:until IS NULL OR day < :until) ORDER BY 1",
+        "WHERE :until IS NULL OR started < strftime('%s', :until) * 1000000 "
+        "GROUP BY 1 HAVING day >= (SELECT folded_until FROM standing) ORDER BY 1",
         {"until": until},
     )
 

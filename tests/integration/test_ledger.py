@@ -376,3 +376,33 @@ async def test_a_call_without_a_known_key_leaves_nothing(tmp_path):
         await front.post("/v1/nothing", {})
         await front.requests(2)
         assert front.running.gateway.books.waiting().since(0) == []
+
+
+NONSENSE = [10**30, -1, 1.5, "7", True, None, [], "\ud800"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("count", NONSENSE, ids=ascii)
+async def test_a_count_that_is_none_costs_nothing_and_holds_nobody_up(count, stream):
+    usage = {"prompt_tokens": 11, "completion_tokens": count, "total_tokens": 11}
+    if stream:
+        last = {**json.loads(spoken.end("openai-chat").split(b"data: ")[1].split(b"\n")[0])}
+        last["usage"] = usage
+        answer = spoken.HEAD + spoken.chunk(
+            spoken.metadata("openai-chat")
+            + spoken.text("openai-chat", "Hello")
+            + spoken.data(last)
+            + b"data: [DONE]\n\n"
+        ) + spoken.LAST  # fmt: skip
+    else:
+        answer = whole(
+            json.dumps({**spoken.document("openai-chat"), "usage": usage}).encode(),
+            content_type="application/json",
+        )
+    async with in_front_of([answer]) as (front, _):
+        await front.chat(stream=stream)
+        await front.chat(stream=stream)
+        rows = await booked(front, 2)
+        assert rows_of(front, "SELECT * FROM quarantine") == []
+    assert len(rows) == 2
+    assert {row["output_tokens"] in range(20) for row in rows} == {True}
