@@ -204,10 +204,13 @@ class Books:
 
     def _retry(self) -> None:
         """Write what the journal did not take, and open the books again when nothing is left."""
-        unkept = self._unkept
-        while unkept and self._journal.append(encode(SETTLED, unkept[0])):
-            unkept.pop(0)
-        if not unkept and self._has_room():
+        written = 0
+        for row in self._unkept:
+            if not self._journal.append(encode(SETTLED, row)):
+                break
+            written += 1
+        del self._unkept[:written]
+        if not self._unkept and self._has_room():
             self.open_for_calls = True
             self._log.info("the journal and the ledger are written again")
 

@@ -117,8 +117,8 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
             _quick_check(database, path)
         if version < VERSION:
             copy(path, _free(path, version))
-    else:
-        database.execute("PRAGMA journal_mode = WAL")
+    # Each time: a backup that was restored is in another mode.
+    database.execute("PRAGMA journal_mode = WAL")
     for number, name in enumerate(_MIGRATIONS[version:], start=version + 1):
         script = files("proxy.billing").joinpath(name).read_text()
         database.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT")

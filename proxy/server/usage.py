@@ -38,7 +38,8 @@ _TOKENS = (
 async def request(gateway: Gateway, exchange: Exchange) -> None:
     """GET /v1/usage/{id}: one request, by its own id or by its answer's."""
     key = gateway.identify(exchange)
-    found = await _find(gateway, key.hash, unquote(exchange.path.removeprefix("/v1/usage/")))
+    wanted = _text(unquote(exchange.path.removeprefix("/v1/usage/")))
+    found = await _find(gateway, key.hash, wanted)
     if found is None:
         raise GatewayError(
             Kind.UNKNOWN_OBJECT, "There is no request with this id among those of this key."
@@ -49,7 +50,7 @@ async def request(gateway: Gateway, exchange: Exchange) -> None:
 async def history(gateway: Gateway, exchange: Exchange) -> None:
     """GET /v1/usage/requests: the last to end first, refused and failed ones too."""
     key = gateway.identify(exchange)
-    asked = dict(parse_qsl(exchange.query))
+    asked = dict(parse_qsl(_text(exchange.query)))
     limit = _limit(asked.get("limit"))
     before = asked.get("before")
     waiting = gateway.books.waiting()
@@ -79,7 +80,7 @@ async def history(gateway: Gateway, exchange: Exchange) -> None:
 async def period(gateway: Gateway, exchange: Exchange) -> None:
     """GET /v1/usage: the sums of the days from ``start`` to ``end``, both inclusive; by default of the current month, in UTC."""
     key = gateway.identify(exchange)
-    asked = dict(parse_qsl(exchange.query))
+    asked = dict(parse_qsl(_text(exchange.query)))
     today = datetime.fromtimestamp(gateway.clock(), UTC).date()
     start = _day(asked, "start") or today.replace(day=1)
     end = _day(asked, "end") or max(start, _last_of_month(today))
@@ -153,6 +154,11 @@ def usd(micro: int) -> orjson.Fragment:
 
 
 # What is asked.
+
+
+def _text(given: str) -> str:
+    """Return ``given`` with what is no text replaced: bytes of a target that are no UTF-8 arrive as surrogates."""
+    return given.encode("utf-8", "replace").decode()
 
 
 def _limit(given: str | None) -> int:

@@ -96,9 +96,9 @@ class Daemon:
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
-    def stop(self) -> int:
-        """End it in order; return its exit code."""
-        return self._end(signal.SIGTERM)
+    async def stop(self) -> int:
+        """End it in order, while its upstream lives on; return its exit code."""
+        return await asyncio.to_thread(self._end, signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> int:
         assert self.process is not None

@@ -378,6 +378,18 @@ async def test_a_call_without_a_known_key_leaves_nothing(tmp_path):
         assert front.running.gateway.books.waiting().since(0) == []
 
 
+@pytest.mark.parametrize("target", [b"/v1/usage/\xff", b"/v1/usage/%ff%00", b"/v1/usage/requests?before=\xed\xa0\x80", b"/v1/usage?start=\xff"])  # fmt: skip
+async def test_a_target_that_is_no_text_names_nothing(target):
+    async with in_front_of([]) as (front, _):
+        wire = await front.wire()
+        wire.send(
+            b"GET %b HTTP/1.1\r\nhost: gateway\r\nauthorization: %b\r\n\r\n"
+            % (target, BEARER.encode())
+        )
+        answered = await wire.answer()
+    assert answered.status in (400, 404)
+
+
 NONSENSE = [10**30, -1, 1.5, "7", True, None, [], "\ud800"]
 
 

@@ -232,6 +232,8 @@ def test_a_backup_is_restored_and_rolled_forward_from_the_journal(state, capsys)
     found = json.loads(told(capsys, "audit", "--json"))
     assert (found["requests"], found["faults"]) == (6, [])
     assert len(list(state.glob("ledger.db.before-*"))) == 1
+    with closing(connect(state / "ledger.db")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_backup_does_not_replace_a_file(state, capsys):
