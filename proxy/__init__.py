@@ -3,7 +3,8 @@
 A client's call enters through ``server``, which knows its key, limits and dialect; ``relay`` picks
 an account, sends the call through ``upstream`` and streams the answer back. Where both sides speak
 the same dialect the bytes are spliced through untouched; elsewhere ``dialects`` translates them as
-they pass. ``routing`` decides who is asked and ``billing`` what it costs, and both are pure.
+they pass. ``routing`` decides who is asked, and is pure. ``billing`` knows what it costs and keeps the
+books: a journal before the last byte goes out, a ledger a moment later.
 
 Dependencies point down, one layer a line (checked by ``tests/test_layers.py``)::
 
@@ -12,7 +13,7 @@ Dependencies point down, one layer a line (checked by ``tests/test_layers.py``):
     server | demo       the public and admin listeners | a provider that costs nothing
     relay               the path of a call: pick, send, stream, settle
     upstream            one HTTP exchange with a provider, and the connections for it
-    billing | routing   keys, prices | names, accounts, cooldowns, limits
+    billing | routing   keys, prices, the books | names, accounts, cooldowns, limits
     dialects | config   wire formats | the configuration file
     providers           the known providers, as rows
     money | usage       how an amount is written | token counts

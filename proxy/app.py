@@ -26,7 +26,9 @@ import uvloop
 from proxy import __version__
 from proxy import demo as demo_provider
 from proxy.billing import pricelist
+from proxy.billing.books import Books
 from proxy.billing.keys import Keyring
+from proxy.billing.state import Unusable
 from proxy.billing.tariff import Tariff
 from proxy.config import (
     Change,
@@ -84,7 +86,7 @@ def serve(path: Path) -> int:
         log.warning(warning)
     try:
         uvloop.run(_serve(config, log))
-    except CannotListen as error:
+    except (CannotListen, Unusable) as error:
         sys.stderr.write(f"splice: {error}\n")
         return 1
     finally:
@@ -147,6 +149,7 @@ class Running:
         sweep: float,
     ) -> None:
         self.gateway = gateway
+        self._books = gateway.books
         self._environ = environ
         self.addresses: tuple[str | tuple[str, int], ...] = ()
         """Where the public listeners really are: (host, port), or the path of a unix socket."""
@@ -164,6 +167,15 @@ class Running:
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
+        self._keepers = [
+            spawn(
+                work(), name, lambda error: self._log.failure("a keeper of the books died", error)
+            )
+            for work, name in (
+                (gateway.books.keep_synced, "journal"),
+                (gateway.books.keep_booked, "ledger"),
+            )
+        ]
 
     async def listen(self) -> None:
         """Open every listener of the configuration, or none of them: raises CannotListen."""
@@ -282,6 +294,10 @@ class Running:
         for server in self._servers:
             await server.shutdown(timeout=1)
         self._connections.close()
+        # Last, when nothing is left that could be settled.
+        self._books.stop()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._books.close()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -302,6 +318,9 @@ class Running:
         # Not in the loop of the sweep: its frame would hold the last call, and its body, while it sleeps.
         for call in list(self.gateway.calls):
             call.sweep(now)
+            record = call.progress(now)
+            if record is not None:
+                self._books.progress(record.row(self.gateway.clock()))
 
 
 def _address_of(one: socket.socket) -> str | tuple[str, int]:
@@ -317,7 +336,7 @@ async def start(
     sweep: float = SWEEP,
     tls: ssl.SSLContext | None = None,
 ) -> Running:
-    """Return a gateway of ``config`` that accepts requests. Raises CannotListen.
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, Unusable.
 
     ``tls`` is what upstreams are verified against; by default the system's certificates.
     """
@@ -325,12 +344,15 @@ async def start(
     root = logging.getLogger()
     root.handlers = [bridge]
     root.setLevel(logging.WARNING)
+    books = await Books.open(
+        config.state.directory, log, wall=time.time, retain=config.state.retain_requests
+    )
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())
     catalog = Catalog(config)
     metrics = _metrics()
-    settlement = Settlement(log, _tally(config, catalog, metrics))
+    settlement = Settlement(log, books, _tally(config, catalog, metrics), time.time)
     means = Means(
         loop=loop,
         clock=time.time,
@@ -354,6 +376,7 @@ async def start(
         key_limits=KeyLimits(config.models, config.limits.concurrency),
         counts_tokens=_counts_tokens(config),
         means=means,
+        books=books,
         memory=Memory(),
         log=log,
         clock=time.time,
@@ -363,7 +386,11 @@ async def start(
         started=loop.time(),
     )
     running = Running(gateway, connections, settlement, log, environ, sweep)
-    await running.listen()
+    try:
+        await running.listen()
+    except CannotListen:
+        await running.close()
+        raise
     return running
 
 
@@ -428,7 +455,7 @@ def demo(port: int | None) -> int:
     with tempfile.TemporaryDirectory(prefix="splice-demo-") as directory:
         try:
             uvloop.run(_demo(port, directory))
-        except CannotListen as error:
+        except (CannotListen, Unusable) as error:
             sys.stderr.write(f"splice: {error}\n")
             return 1
     return 0

@@ -8,8 +8,10 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from proxy import __version__
+from proxy.cli import ledger_arguments
 from proxy.cli.output import complain
 
 _DESCRIPTION = "An LLM gateway: one endpoint, four dialects, many upstream accounts."
@@ -70,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_accounts(
         _add(commands, "accounts", "how the upstream accounts are, and what to do about it")
     )
-    _add_requests(_add(commands, "requests", "the requests that run, and how to end one"))
+    requests = _add(commands, "requests", "the calls that have ended, or run; and how to end one")
+    ledger_arguments.requests(requests)
+    _add_requests(requests)
+    ledger_arguments.add(partial(_add, commands))
     return parser
 
 
@@ -92,7 +97,6 @@ def _add_accounts(accounts: argparse.ArgumentParser) -> None:
 
 
 def _add_requests(requests: argparse.ArgumentParser) -> None:
-    requests.add_argument("--json", action="store_true", help="print JSON")
     requests.add_argument("--in-flight", action="store_true", help="those that run, oldest first")
     actions = requests.add_subparsers(dest="action", metavar="ACTION")
     cancel = _with_json(_add(actions, "cancel", "end a request that runs; its client is told"))

@@ -124,6 +124,7 @@ class Asked:
     remember: Callable[[str, tuple[Sealed, ...]], None]
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
+    _estimated: int | None = None
 
     def conversation(self) -> Conversation:
         """Return the neutral form, fresh each time, since writers note in it what they render."""
@@ -132,11 +133,13 @@ class Asked:
         return conversation
 
     def estimate_input(self) -> int:
-        """Return about how many tokens the prompt is."""
-        try:
-            return prompt_tokens(CLIENTS[self.dialect].read_request(self.document))
-        except GatewayError:
-            return len(self.body) // 4
+        """Return about how many tokens the prompt is; counted once, since a long stream is asked several times."""
+        if self._estimated is None:
+            try:
+                self._estimated = prompt_tokens(CLIENTS[self.dialect].read_request(self.document))
+            except GatewayError:
+                self._estimated = len(self.body) // 4
+        return self._estimated
 
 
 @dataclass(slots=True, kw_only=True)

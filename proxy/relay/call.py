@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from proxy.billing.tariff import Quote, Quotes, Tariff
@@ -35,8 +35,12 @@ from proxy.routing.seat import Seat
 from proxy.upstream.connections import ConnectFailed, Connections, post
 from proxy.upstream.headers import client_lines, head_bytes
 from proxy.upstream.http1 import Failure
+from proxy.usage import Usage
 
 _CLIENT_LEFT = 499
+_NOTED_AFTER = 1.0
+_NOTED_EVERY = 5.0
+"""Seconds of a call between the notes by which it is settled if the process dies: what a crash may take of its output."""
 _LEAST_WAIT = 0.05
 """Seconds: an account that is back at this very moment is looked at again, but not in a busy loop."""
 _TIMEOUTS = frozenset((Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
@@ -111,6 +115,7 @@ class Call:
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
+        self._note_at = self._started + _NOTED_AFTER
         self._waiting: asyncio.Task[None] | None = None
         self._last_word: GatewayError | None = None
         self._interrupted = False
@@ -498,6 +503,19 @@ class Call:
                 attempt.expire(GatewayError(Kind.TIMEOUT_FIRST_CONTENT))
                 return
         self._beat(now)
+
+    def progress(self, now: float) -> Record | None:
+        """Return the record as it stands, with what was used so far, if it is time to note that and an upstream is at work."""
+        attempt = self._attempt
+        if now < self._note_at or self._settled or attempt is None:
+            return None
+        self._note_at = now + _NOTED_EVERY
+        answer = attempt.answer
+        if answer is None:
+            usage = Usage(input=self._asked.estimate_input(), estimated=True)
+        else:
+            usage = answer.usage()._replace(estimated=True)
+        return replace(self.record, usage=usage, status=self.record.status or 200, ended=now)
 
     def pause(self) -> None:
         """Stop reading from the upstream: the client does not read."""

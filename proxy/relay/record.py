@@ -1,12 +1,17 @@
-"""What is known of one request when it has ended: what its log line tells, and later its bill."""
+"""What is known of one request when it has ended: what its log line tells, and what the ledger keeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.billing.entry import Row
 from proxy.errors import GatewayError
 from proxy.usage import Usage
+
+_NOTHING = Usage()
+_LONGEST = 256
+"""Characters of what a client or an upstream made up, as far as the ledger keeps it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,10 +23,14 @@ class Record:
     route: str
     dialect: str
     key: str | None = None
+    key_hash: str | None = None
+    """Set where a known key calls a model: such a request is kept in the ledger, however it ends."""
     team: str | None = None
     client_request_id: str | None = None
     trace_id: str | None = None
     model: str | None = None
+    model_asked: str | None = None
+    """The name that the client used; ``model`` is the one that it stands for."""
     upstream_model: str | None = None
     account: str | None = None
     provider: str | None = None
@@ -100,3 +109,45 @@ class Record:
                 # What the client was not told. An error about its own words may quote them.
                 fields["evidence"] = error.evidence
         return fields
+
+    def row(self, wall: float) -> Row:
+        """Return what the ledger keeps of a request that has ended just now, which is ``wall`` seconds after 1970."""
+        usage = self.usage or _NOTHING
+        started = self.started
+        duration = self.ended - started
+        error = self.error
+        content = self.first_content
+        team = self.team
+        answer_id, asked, tier = self.answer_id, self.model_asked, usage.tier
+        return (
+            self.request_id,
+            answer_id and answer_id[:_LONGEST],
+            int((wall - duration) * 1e6),
+            self.key_hash,
+            self.key,
+            team,
+            f"team:{team}" if team is not None else f"key:{self.key}",
+            self.route,
+            self.dialect,
+            asked and asked[:_LONGEST],
+            self.model,
+            self.upstream_model,
+            self.provider,
+            self.account,
+            self.status,
+            error.row.error_type if error is not None else None,
+            self.stream,
+            self.attempts,
+            *usage[:9],
+            tier and tier[:_LONGEST],
+            usage.estimated,
+            self.cost_micro,
+            self.price_micro,
+            int(duration * 1e6),
+            int(self.queue * 1e6),
+            int(self.connect * 1e6),
+            int((content - started) * 1e6) if content is not None else None,
+            self.upstream_request_id,
+            self.client_request_id,
+            self.trace_id,
+        )

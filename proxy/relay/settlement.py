@@ -1,7 +1,10 @@
-"""What is done with a request that has ended: it is counted, and told in the log."""
+"""What is done with a request that has ended: it is booked, counted, and told in the log."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from proxy.billing.books import Books
 from proxy.log import Log
 from proxy.relay.record import Record
 from proxy.relay.tally import Tally
@@ -10,15 +13,23 @@ _MOST_WARNINGS = 1000
 
 
 class Settlement:
-    """``settle`` is called once for every request, before its last frame goes out. ``tally`` may be replaced."""
+    """``settle`` is called once for every request, before its last frame goes out. ``tally`` may be replaced.
 
-    def __init__(self, log: Log, tally: Tally) -> None:
+    ``wall`` returns the time since 1970.
+    """
+
+    def __init__(self, log: Log, books: Books, tally: Tally, wall: Callable[[], float]) -> None:
         self.tally = tally
+        self._books = books
         self._log = log
+        self._wall = wall
         self._warned: set[str] = set()
 
     def settle(self, record: Record) -> None:
         """Close the books on ``record``; a model without a price is warned of once."""
+        # First of all: what comes after may fail, and this must not be lost.
+        if record.key_hash is not None:
+            self._books.settle(record.row(self._wall()))
         self.tally.count(record)
         if not record.priced:
             self._warn(f"{record.provider}/{record.upstream_model}")

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from proxy.billing.books import RETRY_AFTER
 from proxy.config.model import Key
 from proxy.dialects import border
 from proxy.dialects.conversation import Conversation
@@ -138,6 +139,12 @@ def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
 
 async def _model_call(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
     key = gateway.identify(exchange)
+    if not gateway.books.open_for_calls:
+        raise GatewayError(
+            Kind.LEDGER,
+            "The gateway cannot keep its books; try again later.",
+            retry_after=RETRY_AFTER,
+        )
     asked, route = await _asked(gateway, exchange, key, dialect, streams=True)
     strict = gateway.config.translation.strict
     await _carry(gateway, exchange, key, asked, route, partial(make_plan, strict=strict))
@@ -147,6 +154,7 @@ async def _asked(
     gateway: Gateway, exchange: Exchange, key: Key, dialect: ClientDialect, *, streams: bool
 ) -> tuple[Asked, Route]:
     """Read the request of ``key``; return it parsed, with the route of the model that it names."""
+    exchange.record.key_hash = key.hash
     if gateway.draining:
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     began = gateway.now()
@@ -155,6 +163,7 @@ async def _asked(
     body = body.removeprefix(_BOM)
     document = parse_object(body)
     name = _model_name(document)
+    exchange.record.model_asked = name
     route = gateway.route(key, name)
     exchange.record.model = route.name
     edited = _apply(document, route)

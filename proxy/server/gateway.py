@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from proxy.billing.books import Books
 from proxy.billing.keys import Keyring, check
 from proxy.config.model import Config, Key
 from proxy.dialects.memory import Memory
@@ -39,6 +40,7 @@ class Gateway:
     counts_tokens: bool
     """Somebody has a limit by tokens, so calls are estimated before they run."""
     means: Means
+    books: Books
     memory: Memory
     log: Log
     clock: Callable[[], float]

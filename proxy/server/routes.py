@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints
+from proxy.server import endpoints, usage
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -16,24 +16,28 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
     "/v1/responses": {"POST": endpoints.responses, "GET": endpoints.responses_socket},
     "/v1/models": {"GET": endpoints.models},
+    "/v1/usage": {"GET": usage.period},
+    "/v1/usage/requests": {"GET": usage.history},
+    "/v1/key": {"GET": usage.key},
     "/": {"GET": endpoints.front_page},
     "/api/hello": {"GET": endpoints.hello},
     "/healthz": {"GET": endpoints.healthz},
     "/readyz": {"GET": endpoints.readyz},
 }
 
-_MODEL = "/v1/models/"
-_ONE_MODEL: Mapping[str, Endpoint] = {"GET": endpoints.model}
+_NAMED: Mapping[str, Mapping[str, Endpoint]] = {
+    "/v1/models/": {"GET": endpoints.model},
+    "/v1/usage/": {"GET": usage.request},
+}
+"""Beginnings of paths that end in somebody's name."""
 
 
 def find(exchange: Exchange) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
-    methods = TABLE.get(path)
+    methods = TABLE.get(path) or _named(path)
     if methods is None:
-        if not path.startswith(_MODEL) or path == _MODEL:
-            raise _unknown(path)
-        methods = _ONE_MODEL
+        raise _unknown(path)
     method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
@@ -51,7 +55,17 @@ def template(path: str) -> str:
     """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
     if path in TABLE:
         return path
-    return f"{_MODEL}{{id}}" if path.startswith(_MODEL) else OTHER
+    for beginning in _NAMED:
+        if path.startswith(beginning):
+            return beginning + "{id}"
+    return OTHER
+
+
+def _named(path: str) -> Mapping[str, Endpoint] | None:
+    for beginning, methods in _NAMED.items():
+        if path.startswith(beginning) and path != beginning:
+            return methods
+    return None
 
 
 def _unknown(path: str) -> GatewayError:
@@ -64,7 +78,7 @@ def _unknown(path: str) -> GatewayError:
     for candidate in candidates:
         if (
             candidate != path
-            and (candidate in TABLE or candidate.startswith(_MODEL))
+            and (candidate in TABLE or _named(candidate) is not None)
             and candidate != "/"
         ):
             return GatewayError(

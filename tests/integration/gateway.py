@@ -169,26 +169,30 @@ def messages_body(model: str = "up/m", said: str = "Hi", **fields: Any) -> dict[
     return {"max_tokens": 4096, **chat_body(model, said, **fields)}
 
 
-def _written(text: str, directory: str) -> Path:
-    path = Path(directory, "config.toml")
+def _written(text: str, directory: Path) -> Path:
+    path = directory / "config.toml"
     path.write_text(text)
     return path
 
 
 @asynccontextmanager
 async def gateway(
-    text: str, environ: Mapping[str, str] | None = None, *, path: Path | None = None
+    text: str,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    *,
+    path: Path | None = None,
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway of the configuration ``text``, whose relative paths are in a directory of its own.
+    """Run a gateway of the configuration ``text``, whose relative paths are in ``directory``: by default one of its own.
 
     ``path`` is where it would be read from if it were read again.
     """
     with (
         tempfile.TemporaryFile() as written,
-        tempfile.TemporaryDirectory(prefix="splice-") as directory,
+        tempfile.TemporaryDirectory(prefix="splice-") as own,
     ):
         log = Log(written.fileno(), level="debug", form="json", now=time.time)
-        path = path or _written(text, directory)
+        path = path or _written(text, directory or Path(own))
         config = loads(text, path, environ or {})
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level

@@ -96,8 +96,3 @@ def test_bad_usage_is_2(line, capsys):
     with pytest.raises(SystemExit) as caught:
         main(line.split())
     assert caught.value.code == 2
-
-
-def test_requests_alone_is_bad_usage(capsys):
-    assert main(["requests"]) == 2
-    assert "expected --in-flight or cancel ID" in capsys.readouterr().err

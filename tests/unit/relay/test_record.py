@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from proxy.billing.entry import named
 from proxy.errors import GatewayError, Kind
 from proxy.relay.record import Record
 from proxy.usage import Usage
@@ -67,3 +68,37 @@ def test_what_may_quote_the_client_is_not_logged():
     ).fields()
     assert fields["error_type"] == "invalid_request"
     assert "a secret prompt" not in str(fields)
+
+
+def test_the_row_for_the_ledger():
+    made = record(
+        key="k", key_hash="a" * 64, team="red", model="smart", model_asked="best", upstream_model="m", account="a", provider="p",
+        status=200, stream=True, attempts=2, usage=Usage(1, 2, 3, 4, 5, 6, 7, 8, 9, "flex", estimated=True),
+        cost_micro=10, price_micro=11, queue=0.5, connect=0.25, first_content=10.25, ended=12.5, answer_id="chatcmpl-1",
+        upstream_request_id="up-1", client_request_id="mine", trace_id="t",
+    )  # fmt: skip
+    assert named(made.row(1_000_002.5)) == {
+        "request_id": "req_1", "answer_id": "chatcmpl-1", "started": 1_000_000_000_000, "key_hash": "a" * 64, "key_name": "k",
+        "team": "red", "wallet_id": "team:red", "route": "/v1/messages", "dialect": "messages", "model_asked": "best",
+        "model": "smart", "upstream_model": "m", "provider": "p", "account": "a", "status": 200, "error_type": None,
+        "stream": True, "attempts": 2, "input_tokens": 1, "cache_read_tokens": 2, "cache_write_tokens": 3,
+        "cache_write_1h_tokens": 4, "output_tokens": 5, "reasoning_tokens": 6, "audio_input_tokens": 7,
+        "audio_output_tokens": 8, "searches": 9, "service_tier": "flex", "estimated": True, "cost_micro": 10,
+        "price_micro": 11, "duration_us": 2_500_000, "queue_us": 500_000, "connect_us": 250_000, "first_content_us": 250_000,
+        "upstream_request_id": "up-1", "client_request_id": "mine", "trace_id": "t",
+    }  # fmt: skip
+
+
+def test_the_row_of_a_refused_call():
+    made = record(
+        key="k", key_hash="a" * 64, status=404, error=GatewayError(Kind.UNKNOWN_MODEL), ended=10.0
+    )
+    row = named(made.row(1.0))
+    assert (row["status"], row["error_type"], row["wallet_id"]) == (404, "model_unknown", "key:k")
+    assert (row["input_tokens"], row["output_tokens"], row["first_content_us"]) == (0, 0, None)
+
+
+def test_what_others_made_up_is_cut_to_a_bearable_length():
+    made = record(answer_id="x" * 10_000, model_asked="y" * 10_000, usage=Usage(tier="z" * 10_000))
+    row = named(made.row(1.0))
+    assert {len(str(row[name])) for name in ("answer_id", "model_asked", "service_tier")} == {256}

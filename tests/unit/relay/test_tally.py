@@ -214,7 +214,11 @@ NAMES = st.one_of(
 PATHS = st.one_of(
     st.text(max_size=40),
     st.sampled_from(list(routes.TABLE)),
-    st.builds("{}{}".format, st.sampled_from([*routes.TABLE, "/v1/models/"]), st.text(max_size=20)),
+    st.builds(
+        "{}{}".format,
+        st.sampled_from([*routes.TABLE, "/v1/models/", "/v1/usage/"]),
+        st.text(max_size=20),
+    ),
 )
 
 
@@ -227,7 +231,7 @@ def test_whatever_a_client_sends_makes_no_label(name, path, kind):
     metrics = Metrics()
     Tally(metrics, CATALOG.named(), routes.template, keys=False).count(made)
     [(route, model, provider, code, error_type)] = metrics.requests.values
-    assert route in {*routes.TABLE, "/v1/models/{id}", OTHER}
+    assert route in {*routes.TABLE, "/v1/models/{id}", "/v1/usage/{id}", OTHER}
     assert model in {*MODELS, OTHER, ""}
     assert provider in {"openai", "gemini", ""}
     assert code in {200, *(row.status for row in ROWS.values())}

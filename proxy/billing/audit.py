@@ -1,0 +1,120 @@
+"""Whether the books agree with themselves: each day's sums with its requests, and the journal with both."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from proxy.billing import database, reading
+from proxy.billing.entry import REQUEST_ID, SETTLED, STARTED, decode
+from proxy.billing.journal import Journal, Position, scan
+from proxy.billing.state import Unusable
+
+_AT_ONCE = 500
+"""Ids in a query: older versions of SQLite take 999 parameters."""
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was added up, and a line for everything that does not agree."""
+
+    requests: int = 0
+    removed: int = 0
+    """Requests of which only the daily sums are left."""
+    journal: int = 0
+    """Records of the journal that were looked for, and are there."""
+    quarantined: int = 0
+    cost_micro: int = 0
+    price_micro: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def audit(path: Path) -> Audit:
+    """Audit the ledger at ``path``, as of one moment, beside a daemon that may run. Raises Unusable."""
+    try:
+        with closing(database.connect(path, read_only=True)) as opened:
+            opened.row_factory = sqlite3.Row
+            opened.execute("BEGIN")
+            return _audit(opened, Journal(path.parent / "journal"))
+    except sqlite3.Error as error:
+        raise database.unusable(path, error) from error
+
+
+def _audit(opened: sqlite3.Connection, journal: Journal) -> Audit:
+    found = Audit()
+    (standing,) = opened.execute("SELECT * FROM standing")
+    requests, days = (
+        opened.execute(one.sql, one.parameters).fetchall()
+        for one in (reading.sums_of_requests(), reading.sums_of_days())
+    )
+    found.faults += reading.differences(
+        [dict(row) for row in requests], [dict(row) for row in days]
+    )
+    (sums,) = opened.execute(
+        "SELECT coalesce(sum(requests), 0), coalesce(sum(cost_micro), 0), coalesce(sum(price_micro), 0) FROM usage_daily"
+    )
+    (kept,) = opened.execute("SELECT count(*) FROM requests").fetchone()
+    (found.quarantined,) = opened.execute("SELECT count(*) FROM quarantine").fetchone()
+    found.requests, found.removed = kept, sums[0] - kept
+    found.cost_micro, found.price_micro = sums[1], sums[2]
+    end = Position(standing["segment"], standing["byte"])
+    wanted: list[str] = []
+    for number in journal.segments():
+        for line in scan(_read(journal, number)) if number <= end.segment else ():
+            if number == end.segment and line.after > end.offset:
+                break
+            request_id = _settled(line.record, standing["folded_until"])
+            if request_id is None:
+                continue
+            wanted.append(request_id)
+            if len(wanted) == _AT_ONCE:
+                _look_for(opened, wanted, number, found)
+                wanted.clear()
+    _look_for(opened, wanted, end.segment, found)
+    return found
+
+
+def _read(journal: Journal, number: int) -> bytes:
+    try:
+        return journal.read(number)
+    except FileNotFoundError:
+        # Removed a moment ago: it was too old for anybody.
+        return b""
+    except OSError as error:
+        raise Unusable(
+            f"cannot read {journal.path(number)} ({error.strerror}), expected to be its owner or root"
+        ) from error
+
+
+def _settled(record: bytes | None, folded_until: str) -> str | None:
+    """Return the id of the request that ``record`` settles, if it must be in the ledger."""
+    if record is None or record[:1] != SETTLED:
+        return None
+    try:
+        _, row = decode(record)
+        day = datetime.fromtimestamp(int(row[STARTED] or 0) / 1e6, UTC).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError):
+        return None
+    return str(row[REQUEST_ID]) if day >= folded_until else None
+
+
+def _look_for(opened: sqlite3.Connection, wanted: list[str], number: int, found: Audit) -> None:
+    """Note which of the requests that the journal settles are not there, unless they are in quarantine."""
+    places = ", ".join("?" * len(wanted))
+    rows = opened.execute(
+        f"SELECT request_id FROM requests WHERE request_id IN ({places})",  # noqa: S608 - question marks
+        wanted,
+    )
+    there = {row[0] for row in rows}
+    for request_id in wanted:
+        if request_id in there:
+            found.journal += 1
+        elif not opened.execute(
+            "SELECT count(*) FROM quarantine WHERE instr(reason, ?)", (request_id,)
+        ).fetchone()[0]:
+            found.faults.append(
+                f"{request_id}: is in segment {number} of the journal and not in the ledger"
+            )

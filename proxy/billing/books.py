@@ -1,0 +1,390 @@
+"""The books: what is settled is in the journal at once, in the ledger a moment later, and until then in memory.
+
+Rules that hold here:
+
+1. ``settle`` returns when the record outlives the process, and never raises: it is called in the middle of an answer.
+2. A record stays in memory until the ledger has it, so whoever asks finds it in one or the other.
+3. What the disk does not take is kept in memory and tried again; meanwhile ``open`` is False, and no new call is let in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from proxy.billing import database, state
+from proxy.billing.entry import (
+    ANSWER_ID,
+    KEY_HASH,
+    PROGRESS,
+    REQUEST_ID,
+    SETTLED,
+    Row,
+    cleaned,
+    decode,
+    encode,
+    interrupted,
+)
+from proxy.billing.journal import Journal, Position, scan
+from proxy.billing.ledger import Damaged, Ledger, damaged
+from proxy.log import Log
+
+SYNC = 0.025
+"""Seconds between syncs of the journal: what a power loss may take."""
+FLUSH = 0.25
+GROUP = 1_000
+"""Rows in a batch: at this many one is booked before its time."""
+MAX_UNKEPT = 10_000
+"""Records that are kept in memory alone while the journal cannot be written."""
+MAX_PENDING = 100_000
+"""Records that wait for the ledger, with the journal behind them."""
+RETRY = 1.0
+"""Seconds between tries of what failed; also what a client that was turned away is told, times five."""
+RETRY_AFTER = 5
+_REPLAYED = 10_000
+"""Rows in a batch of a replay, when nobody waits for the loop."""
+_UPKEEP = 3600.0
+_LARGE_LOG = 256 << 20
+"""Bytes of the database's own log from which somebody should look who has been reading for so long."""
+
+
+class Books:
+    """Made by ``open``. Its owner runs ``keep_synced`` and ``keep_booked`` as tasks; after ``stop`` they end, then comes ``close``.
+
+    ``open_for_calls`` says whether a new call may be let in.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        journal: Journal,
+        ledger: Ledger,
+        log: Log,
+        *,
+        lock: int,
+        wall: Callable[[], float],
+        retain: float,
+    ) -> None:
+        self.open_for_calls = True
+        self.ledger = ledger
+        self._directory = directory
+        self._journal = journal
+        self._log = log
+        self._lock = lock
+        self._wall = wall
+        self._retain = timedelta(seconds=retain)
+        self._batch: list[Row] = []
+        """What is being booked right now."""
+        self._pending: list[Row] = []
+        self._damaged: list[Damaged] = []
+        """What neither the journal nor the ledger can take."""
+        self._unkept: list[Row] = []
+        """What the journal did not take, as long as the ledger does not have it."""
+        self._running: dict[str, Position] = {}
+        """Where the last progress record of each running request is, the oldest first."""
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._late = False
+        """The ledger could not be written the last time."""
+        self._folded = ""
+        self._thread = ThreadPoolExecutor(1, "journal")
+
+    @classmethod
+    async def open(
+        cls, directory: Path, log: Log, *, wall: Callable[[], float], retain: float
+    ) -> Books:
+        """Open the books in ``directory`` and book what the last process left in the journal. Raises Unusable."""
+        state.prepare(directory)
+        lock = state.lock(directory)
+        try:
+            path = directory / database.NAME
+            database.prepare(path)
+            try:
+                ledger = await Ledger.open(path)
+            except sqlite3.Error as error:
+                raise database.unusable(path, error) from error
+            try:
+                journal = Journal(directory / "journal")
+                journal.open(after=ledger.position.segment)
+                made = cls(directory, journal, ledger, log, lock=lock, wall=wall, retain=retain)
+                await made._replay()
+            except BaseException:
+                await ledger.close()
+                raise
+        except BaseException:
+            os.close(lock)
+            raise
+        return made
+
+    # On the way of a call.
+
+    def settle(self, row: Row) -> None:
+        """Keep the row of a request that has ended, whatever happens."""
+        self._running.pop(row[REQUEST_ID], None)  # type: ignore[arg-type]  # a request's id is a string
+        try:
+            record = encode(SETTLED, row)
+        except TypeError:
+            row = cleaned(row)
+            try:
+                record = encode(SETTLED, row)
+            except TypeError as error:
+                self._damaged.append(damaged(row, error))
+                return
+        if not self._journal.append(record):
+            self._not_kept(row)
+            return
+        self._pending.append(row)
+        if len(self._pending) == GROUP:
+            self._wake.set()
+
+    def progress(self, row: Row) -> None:
+        """Note how far a running request is: what it is settled by if nothing more is heard of it."""
+        try:
+            record = encode(PROGRESS, row)
+        except TypeError:
+            record = encode(PROGRESS, cleaned(row))
+        request_id = row[REQUEST_ID]
+        if isinstance(request_id, str):
+            before = self._journal.end
+            if self._journal.append(record):
+                self._running.pop(request_id, None)
+                self._running[request_id] = before
+
+    def _not_kept(self, row: Row) -> None:
+        """Keep in memory what the journal did not take, as far as it goes."""
+        if self.open_for_calls:
+            self.open_for_calls = False
+            self._log.failure("the journal cannot be written", self._journal.failure)
+        if len(self._unkept) < MAX_UNKEPT:
+            self._unkept.append(row)
+            self._pending.append(row)
+        else:
+            self._log.failure("a request was lost: too many wait for the disk", request=str(row))
+
+    # Reading.
+
+    def find(self, key_hash: str, wanted: str) -> Row | None:
+        """Return the newest row of a key, by the request's id or the answer's, that the ledger does not have yet."""
+        for rows in (self._pending, self._batch):
+            for row in reversed(rows):
+                if row[KEY_HASH] == key_hash and wanted in (row[REQUEST_ID], row[ANSWER_ID]):
+                    return row
+        return None
+
+    def waiting(self) -> Waiting:
+        """Return what the ledger does not have yet. Asked for before the ledger is."""
+        return Waiting([*self._batch, *self._pending], self.ledger.serial)
+
+    # Syncing.
+
+    async def keep_synced(self) -> None:
+        """Make the journal outlive a power loss, many times a second; try again what it did not take."""
+        loop = asyncio.get_running_loop()
+        tried = loop.time()
+        while not self._stopping:
+            await asyncio.sleep(SYNC)
+            if self._journal.needs_sync:
+                work = self._journal.begin_sync()
+                await loop.run_in_executor(self._thread, work.run)
+                self._journal.end_sync(work)
+                if work.error is not None:
+                    # Nobody knows which of its lines are on the disk: all that the ledger does not have are written again.
+                    self._unkept = [*self._batch, *self._pending][-MAX_UNKEPT:]
+                    self.open_for_calls = False
+                    self._log.failure("the journal could not be synced", work.error)
+            if not self.open_for_calls and loop.time() - tried >= RETRY:
+                tried = loop.time()
+                self._retry()
+
+    def _retry(self) -> None:
+        """Write what the journal did not take, and open the books again when nothing is left."""
+        written = 0
+        for row in self._unkept:
+            if not self._journal.append(encode(SETTLED, row)):
+                break
+            written += 1
+        del self._unkept[:written]
+        if not self._unkept and self._has_room():
+            self.open_for_calls = True
+            self._log.info("the journal and the ledger are written again")
+
+    def _has_room(self) -> bool:
+        """Tell whether a record could be kept, without one."""
+        if len(self._pending) + len(self._batch) >= MAX_PENDING:
+            return False
+        return self._journal.failure is None or self._journal.reopen()
+
+    # Booking.
+
+    async def keep_booked(self) -> None:
+        """Bring what is settled into the ledger; remove from time to time what is too old."""
+        loop = asyncio.get_running_loop()
+        upkeep = loop.time()
+        while not self._stopping:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), RETRY if self._late else FLUSH)
+            self._wake.clear()
+            while await self.book() and len(self._pending) >= GROUP and not self._stopping:
+                pass
+            if loop.time() >= upkeep and not self._late:
+                upkeep = loop.time() + _UPKEEP
+                await self._tidy()
+
+    async def book(self) -> bool:
+        """Book one batch; tell whether the ledger took it. A batch that it did not take is the next one again."""
+        if not self._batch:
+            self._batch, self._pending = self._pending[:GROUP], self._pending[GROUP:]
+        aside = self._damaged
+        if not self._batch and not aside:
+            return not self._late
+        try:
+            found = await self.ledger.commit(self._batch, self._booked_up_to(), tuple(aside))
+        except sqlite3.Error as error:
+            self._not_booked(error)
+            return False
+        if self._unkept:
+            booked = {row[REQUEST_ID] for row in self._batch}
+            self._unkept = [row for row in self._unkept if row[REQUEST_ID] not in booked]
+        self._batch = []
+        del aside[: len(found)]
+        self._late = False
+        for one in found:
+            self._log.failure("a request cannot be booked, and is in quarantine", reason=one.reason)
+        return True
+
+    def _booked_up_to(self) -> Position | None:
+        """Return where a replay would have to begin once the batch is booked; None: not further than now."""
+        if self._pending:
+            return None
+        return next(iter(self._running.values()), self._journal.end)
+
+    def _not_booked(self, error: sqlite3.Error) -> None:
+        if not self._late:
+            self._log.failure("the ledger cannot be written, and is tried again", error)
+        self._late = True
+        if len(self._pending) >= MAX_PENDING:
+            self.open_for_calls = False
+
+    async def _tidy(self) -> None:
+        """Remove what is too old, in the journal and, once a day, in the ledger."""
+        self._journal.prune(self.ledger.position.segment, self._wall())
+        log = self._directory / f"{database.NAME}-wal"
+        if log.exists() and log.stat().st_size > _LARGE_LOG:
+            self._log.warning(
+                "the database's log is large: somebody reads it for a long time",
+                bytes=log.stat().st_size,
+            )
+        # Whole days, and never today's or yesterday's: what the journal may still repeat must be known.
+        now = datetime.fromtimestamp(self._wall(), UTC)
+        until = (now - max(self._retain, timedelta(days=1))).strftime("%Y-%m-%d")
+        if until == self._folded:
+            return
+        try:
+            wrong = await self.ledger.fold(until)
+        except sqlite3.Error as error:
+            self._log.failure("old requests could not be removed", error)
+            return
+        self._folded = until
+        for line in wrong:
+            self._log.failure("the daily sums are wrong, and no request is removed", found=line)
+
+    # The beginning and the end.
+
+    async def _replay(self) -> None:
+        """Book what the journal holds behind the ledger's position, and what was running when it ended."""
+        journal, start = self._journal, self.ledger.position
+        running: dict[str, Row] = {}
+        rows: list[Row] = []
+        faulty: list[Damaged] = []
+        settled = 0
+        numbers = [n for n in journal.segments() if start.segment <= n < journal.end.segment]
+        if start.segment and numbers[:1] != [start.segment] and numbers:
+            self._log.warning(
+                "the journal does not reach back to the ledger's last position: requests may be missing",
+                expected=start.segment,
+                found=numbers[0],
+            )
+        for number in numbers:
+            used = start.offset if number == start.segment else 0
+            for line in scan(journal.read(number), used):
+                used = line.after
+                try:
+                    if line.record is None:
+                        raise ValueError("a wrong checksum")
+                    kind, row = decode(line.record)
+                    if kind not in (SETTLED, PROGRESS):
+                        raise ValueError(f"found a record of kind {kind!r}")
+                except ValueError as error:
+                    faulty.append(Damaged(f"journal {number} before {used}: {error}", line.raw))
+                    continue
+                request_id = str(row[REQUEST_ID])
+                if kind == PROGRESS:
+                    running[request_id] = row
+                    continue
+                running.pop(request_id, None)
+                rows.append(row)
+                settled += 1
+                if len(rows) == _REPLAYED:
+                    await self._book_replayed(rows, None, ())
+                    rows = []
+            journal.trim(number, used)
+        rows += [interrupted(row) for row in running.values()]
+        await self._book_replayed(rows, journal.end, faulty)
+        if settled or running:
+            self._log.info("replayed the journal", settled=settled, interrupted=len(running))
+
+    async def _book_replayed(
+        self, rows: list[Row], position: Position | None, faulty: Sequence[Damaged]
+    ) -> None:
+        try:
+            found = await self.ledger.commit(rows, position, faulty)
+        except sqlite3.Error as error:
+            raise state.Unusable(
+                f"cannot bring the journal into {self._directory / database.NAME} ({error}), expected a database "
+                "that can be written; make room, or end whoever holds it"
+            ) from error
+        for one in found:
+            self._log.failure("found damage, and put it into quarantine", reason=one.reason)
+
+    def stop(self) -> None:
+        """Let the tasks end."""
+        self._stopping = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Book what is left and close everything; the second time does nothing. The tasks have ended."""
+        if self._lock < 0:
+            return
+        while await self.book() and self._pending:
+            pass
+        if self._batch:
+            self._log.warning(
+                "closing with requests that only the journal has; the next start books them",
+                requests=len(self._batch) + len(self._pending),
+            )
+        self._thread.shutdown()
+        self._journal.close()
+        try:
+            await self.ledger.close()
+        except sqlite3.Error as error:
+            self._log.failure("the ledger could not be closed in order", error)
+        os.close(self._lock)
+        self._lock = -1
+
+
+class Waiting:
+    """What the ledger did not have at one moment, while ``booked`` rows had been given to it."""
+
+    def __init__(self, rows: list[Row], booked: int) -> None:
+        self._rows = rows
+        self._booked = booked
+
+    def since(self, serial: int) -> list[Row]:
+        """Return what it still did not have when it had been given ``serial`` rows."""
+        return self._rows[max(serial - self._booked, 0) :]

@@ -1,0 +1,176 @@
+"""The database file: made for its owner, checked when it must be, migrated with a copy first."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from contextlib import closing
+
+import pytest
+
+from proxy.billing import database
+from proxy.billing.database import check, connect, copy, prepare
+from proxy.billing.entry import COLUMNS
+from proxy.billing.ledger import _INSERT
+from proxy.billing.state import Unusable
+from tests.unit.billing.rows import row
+
+
+@pytest.fixture
+def path(tmp_path):
+    prepare(tmp_path / "ledger.db")
+    return tmp_path / "ledger.db"
+
+
+def run(path, *statements):
+    with closing(connect(path)) as opened:
+        return [opened.execute(one).fetchall() for one in statements]
+
+
+def test_only_the_owner_may_read_it(path):
+    with closing(connect(path)) as opened:
+        opened.execute(_INSERT, row())
+        modes = {stat.S_IMODE(one.stat().st_mode) for one in path.parent.glob("ledger.db*")}
+    assert modes == {0o600}
+
+
+def test_a_link_is_not_followed(tmp_path):
+    (tmp_path / "ledger.db").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unusable, match=r"cannot open .*symbolic links"):
+        prepare(tmp_path / "ledger.db")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_columns_are_those_of_an_entry_in_their_order(path):
+    (columns,) = run(path, "SELECT name FROM pragma_table_info('requests')")
+    assert [name for (name,) in columns] == ["number", *COLUMNS]
+
+
+def test_the_public_views_have_these_columns(path):
+    requests, days = run(
+        path,
+        "SELECT name FROM pragma_table_info('requests_v1')",
+        "SELECT name FROM pragma_table_info('usage_daily_v1')",
+    )
+    assert [name for (name,) in requests] == ["number"] + [
+        "started_at" if name == "started" else name for name in COLUMNS
+    ]
+    assert " ".join(name for (name,) in days) == (
+        "day key_hash key_name team wallet_id model_asked model upstream_model provider account requests failed estimated "
+        "input_tokens cache_read_tokens cache_write_tokens cache_write_1h_tokens output_tokens reasoning_tokens searches "
+        "cost_micro price_micro"
+    )
+
+
+def test_a_moment_is_shown_to_the_microsecond(path):
+    with closing(connect(path)) as opened:
+        opened.execute(_INSERT, row(started=1_795_000_000_000_042))
+        (shown,) = opened.execute("SELECT started_at FROM requests_v1").fetchone()
+    assert shown == "2026-11-18T11:06:40.000042Z"
+
+
+def test_a_second_time_changes_nothing(path):
+    run(path, "UPDATE standing SET serial = 7")
+    prepare(path)
+    assert run(path, "SELECT serial FROM standing", "PRAGMA user_version") == [
+        [(7,)],
+        [(database.VERSION,)],
+    ]
+
+
+def test_a_later_schema_is_refused(path):
+    run(path, f"PRAGMA user_version = {database.VERSION + 1}")
+    with pytest.raises(
+        Unusable, match=r"with schema 2, expected 1 to 1; a later version of Splice"
+    ):
+        prepare(path)
+
+
+def test_a_migration_copies_first_and_is_one_transaction(path, monkeypatch):
+    run(path, "UPDATE standing SET serial = 7")
+    monkeypatch.setattr(database, "VERSION", 2)
+    monkeypatch.setattr(database, "_MIGRATIONS", ("schema.sql", "second.sql"))
+
+    class Scripts:
+        text = "CREATE TABLE second (x); INSERT INTO absent VALUES (1);"
+
+        def joinpath(self, name):
+            return self
+
+        def read_text(self):
+            return self.text
+
+    monkeypatch.setattr(database, "files", lambda package: Scripts())
+    with pytest.raises(Unusable, match="no such table: absent"):
+        prepare(path)
+    tables = "SELECT name FROM sqlite_schema WHERE name = 'second'"
+    assert run(path, tables, "PRAGMA user_version") == [[], [(1,)]]
+    monkeypatch.setattr(Scripts, "text", "CREATE TABLE second (x);")
+    prepare(path)
+    assert run(path, tables, "PRAGMA user_version", "SELECT serial FROM standing") == [
+        [("second",)],
+        [(2,)],
+        [(7,)],
+    ]
+    copies = sorted(path.parent.glob("ledger.db.schema-1*"))
+    assert len(copies) == 2
+    assert {stat.S_IMODE(one.stat().st_mode) for one in copies} == {0o600}
+    with closing(sqlite3.connect(copies[1])) as opened:
+        assert opened.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def spoil(path):
+    """Overwrite a page in the middle of the database."""
+    with closing(connect(path)) as opened:
+        opened.execute("BEGIN")
+        opened.executemany(_INSERT, [row(number) for number in range(500)])
+        opened.execute("COMMIT")
+        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(4096 * 40)
+        file.write(b"\xff" * 4096 * 20)
+
+
+def test_one_that_was_not_closed_in_order_is_checked(path):
+    spoil(path)
+    prepare(path)
+    run(path, "UPDATE standing SET clean = 0")
+    with pytest.raises(Unusable, match=r"ledger.db damaged \(.*splice restore FILE") as caught:
+        prepare(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_database_is_refused_with_the_way_out(path):
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(Unusable, match=r"damaged \(file is not a database\).*splice restore FILE"):
+        prepare(path)
+
+
+def test_one_that_somebody_else_writes_is_not_called_damaged(path, monkeypatch):
+    monkeypatch.setattr(database, "BUSY", 0.05)
+    monkeypatch.setattr(database, "VERSION", 2)
+    monkeypatch.setattr(database, "_MIGRATIONS", ("schema.sql", "schema.sql"))
+    with closing(connect(path)) as opened:
+        opened.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unusable, match=r"cannot use .* \(database is locked\)"):
+            prepare(path)
+
+
+def test_a_copy_is_whole_one_file_and_its_owners(path, tmp_path):
+    run(path, "UPDATE standing SET serial = 7")
+    copy(path, tmp_path / "copy.db")
+    check(tmp_path / "copy.db")
+    assert run(tmp_path / "copy.db", "SELECT serial FROM standing") == [[(7,)]]
+    assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
+    assert not (tmp_path / "copy.db-wal").exists()
+    with pytest.raises(Unusable, match="already, expected no such file"):
+        copy(path, tmp_path / "copy.db")
+
+
+def test_a_copy_that_is_no_ledger_is_not_taken_for_one(tmp_path):
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(Unusable, match="with schema 0"):
+        check(tmp_path / "empty.db")
+    (tmp_path / "text.db").write_text("x" * 1000)
+    with pytest.raises(Unusable, match="no ledger"):
+        check(tmp_path / "text.db")
