@@ -423,3 +423,27 @@ def test_a_long_frame_may_come_in_many_reads():
     *parts, last = cut(frame, list(range(0, len(frame), 10_000)))
     assert [splice.feed(part) for part in parts] == [b""] * len(parts)
     assert splice.feed(last) == frame
+
+
+def test_a_frame_that_begins_like_the_last_and_holds_more_is_looked_into():
+    splice = chat()
+    splice.feed(padded(b"a", "x"))
+    splice.feed(padded(b"a", "x"))
+    told = chunk(choice({"content": "b"}), obfuscation="x", usage=USAGE)
+    assert splice.feed(told) == told
+    assert splice.reported is not None
+    splice.feed(of(CHAT_TOKEN, b"c"))
+    # As long as what stands before a text, to the byte.
+    failed = chunk({"error": 1, "delta": {"content": "d"}, "finish_reason": None})
+    assert failed.index(b'"d"') == CHAT_TOKEN.index(b'"@text@"')
+    assert b'"d"' not in splice.feed(failed)
+    assert splice.error is not None
+
+
+def test_a_read_behind_an_unfinished_event_belongs_to_it():
+    splice = chat()
+    assert splice.feed(TEXT) == TEXT
+    assert splice.feed(b"data: one line of two\n") == b""
+    # Both lines are one event, which is no JSON.
+    assert splice.feed(TEXT) == b""
+    assert splice.feed(TEXT) == TEXT
