@@ -224,10 +224,10 @@ def test_a_refused_prompt_is_a_refusal_and_costs_nothing(feedback, said):
     assert answered(document) == expected
 
 
-@pytest.mark.parametrize("feedback", ["odd", [1], {"blockReason": 0}, {}])
+@pytest.mark.parametrize("feedback", ["odd", [1], {"blockReason": ""}, {}])
 def test_feedback_that_blocks_nothing_is_passed_over(feedback):
-    first = {**chunk({"text": "a"}), "promptFeedback": feedback}
-    assert decoded(first, chunk(finish="STOP")) == [BEGIN, ("text", "a"), END]
+    first = {"responseId": "R1", "modelVersion": "gemini-x", "promptFeedback": feedback}
+    assert decoded(first, chunk({"text": "a"}, finish="STOP")) == [BEGIN, ("text", "a"), END]
 
 
 def test_a_refused_prompt_may_have_a_usage():

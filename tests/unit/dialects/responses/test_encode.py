@@ -673,14 +673,6 @@ def test_usage_counts_cached_tokens_among_the_prompt_s():
     }
 
 
-def test_a_whole_answer_that_broke_before_it_said_anything_is_refused():
-    collected = Collected()
-    collected.end(StopReason.BROKEN)
-    with pytest.raises(GatewayError) as refused:
-        write_answer(collected, reply(), Usage())
-    assert refused.value.kind is Kind.MALFORMED
-
-
 def test_a_whole_answer_has_an_item_for_all_that_was_said():
     collected = Collected()
     verbs: list[Verb] = [
