@@ -219,8 +219,9 @@ class Whole(Decoded):
     def _rendered(self) -> bytes:
         if not self.ended or self.error is not None:
             return b""
+        document = self._write_answer(self._collected, self._reply, self.usage())
         self.committed = True
-        return orjson.dumps(self._write_answer(self._collected, self._reply, self.usage()))
+        return orjson.dumps(document)
 
 
 class WholeSplice:
