@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -109,15 +109,15 @@ class Decoded(ABC):
         return self._rendered()
 
     def resume(self) -> None:
-        """Get ready for the answer to the request that continues this one."""
+        """Get ready for the answer to the request that continues this one, where there is a ``continuation``."""
         self.continuation = None
         self._splitter = Splitter()
-        _continuable(self._decoder).resume()
+        cast(ContinuableDecoder, self._decoder).resume()
 
     def give_up(self) -> bytes:
         """End an answer that cannot be continued as one that grew too long; return the rest of it."""
         self.continuation = None
-        _continuable(self._decoder).give_up()
+        cast(ContinuableDecoder, self._decoder).give_up()
         return self._rendered()
 
     def fail(self, error: GatewayError) -> bytes:
@@ -228,12 +228,7 @@ class Whole(Decoded):
     def _rendered(self) -> bytes:
         if not self.ended or self.error is not None:
             return b""
-        try:
-            document = self._write_answer(self._collected, self._reply, self.usage())
-        except GatewayError as error:
-            # An answer that broke off before it said anything.
-            self._collected.fail(error)
-            return b""
+        document = self._write_answer(self._collected, self._reply, self.usage())
         self.committed = True
         return orjson.dumps(document)
 
@@ -325,9 +320,3 @@ def _refused(document: object) -> GatewayError | None:
         if isinstance(choice, dict) and choice.get("error"):
             return refusal.classify_event(choice["error"])
     return None
-
-
-def _continuable(decoder: Decoder) -> ContinuableDecoder:
-    if not hasattr(decoder, "resume"):
-        raise TypeError(f"{decoder!r} cannot be continued")
-    return decoder  # type: ignore[return-value]  # told apart by its method

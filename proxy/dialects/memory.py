@@ -8,6 +8,7 @@ made the call and the call's id. A miss costs quality, never correctness: writer
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import assert_never
 
 from proxy.dialects.conversation import Call, Conversation, Redacted, Thinking
 from proxy.dialects.reply import Sealed
@@ -81,3 +82,5 @@ def _size(seal: Sealed) -> int:
             return len(seal.data)
         case Call():
             return len(seal.signature) + len(seal.id)
+        case _:
+            assert_never(seal)

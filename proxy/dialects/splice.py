@@ -185,6 +185,16 @@ class Splice(ABC):
                 break
         return b"".join(out)
 
+    def _unread(self, block: bytes) -> bytes:
+        """Return what the client gets of a frame that is no JSON to us: all of it where the fast look lets it pass, too.
+
+        Half of a surrogate pair is such a thing, and may be JSON to the client.
+        """
+        frame = block + b"\n\n"
+        count = self._plain(frame) if self.committed else 0
+        self.events += count
+        return frame if count else b""
+
     def _feed_any_line_end(self, data: bytes) -> bytes:
         blocks, rest = split_blocks(data)
         self._rest.keep(rest)
@@ -242,9 +252,7 @@ class ChatSplice(Splice):
         try:
             chunk = orjson.loads(event.data)
         except orjson.JSONDecodeError:
-            # Half of a surrogate pair is no JSON to us, but it may be to the client, and the fast look lets it pass.
-            frame = block + b"\n\n"
-            return frame if self.committed and _count_plain(frame) else b""
+            return self._unread(block)
         if not isinstance(chunk, dict):
             return b""
         return self._chunk(block, event.data, chunk)
@@ -391,7 +399,7 @@ class NamedSplice(Splice):
             document = orjson.loads(event.data)
         except orjson.JSONDecodeError:
             # "[DONE]" among them, which is another dialect's end.
-            return b""
+            return self._unread(block)
         if not isinstance(document, dict):
             return b""
         kind = document.get("type")
@@ -483,7 +491,8 @@ class ResponsesSplice(NamedSplice):
 
     def _block(self, block: bytes) -> bytes:
         out = super()._block(block)
-        self._last = out or self._last
+        if b'"sequence_number"' in out:
+            self._last = out
         return out
 
     def _look(self, kind: str, document: dict[str, Any]) -> None:

@@ -37,6 +37,7 @@ def test_a_key_is_found_by_its_whole_token():
     keyring = Keyring([KEY])
     assert len(keyring) == 1
     assert keyring.find("sk-one") is KEY
+    assert keyring.find("sk-one") is KEY
     assert keyring.find("sk-on") is None
     assert keyring.find(KEY.hash) is None
 

@@ -320,3 +320,18 @@ def test_no_cent_is_off_over_many_random_bills():
         paid = cost_micro(usage, Price.of(stated), TODAY)
         off = paid - exact(usage, stated)
         assert -Fraction(1, 2) < off <= Fraction(1, 2), (seed, usage, stated)
+
+
+@pytest.mark.parametrize(
+    ("stated", "name", "told"),
+    [
+        ({"input": "2.50", "output": "10"}, "input", "2.5"),
+        ({"input": "2.50", "output": "10"}, "output", "10"),
+        ({"input": "0.075"}, "cache_read", "0.075"),
+        ({"input": "3", "searches_kcount": "10"}, "search", "10"),
+        ({"input": "0.1", "searches_kcount": "5"}, "search", "5"),
+    ],
+)
+def test_a_rate_is_told_as_it_was_stated(stated, name, told):
+    (price,) = Price.parse(stated)
+    assert price.rates.told(name) == told

@@ -60,6 +60,36 @@ def test_what_the_client_echoes_itself_is_not_put_in_twice():
     assert [part.text for part in thinking] == ["own"]
 
 
+def test_a_call_that_comes_with_its_signature_keeps_it():
+    memory = Memory()
+    made = Call(id="call_1", name="f", arguments="", signature="kept")
+    memory.keep("key", "call_1", (made,), 0.0)
+    found = conversation()
+    echoed = found.turns[1].parts[-1]
+    assert isinstance(echoed, Call)
+    echoed.signature = "own"
+    memory.recall("key", found, 1.0)
+    assert echoed.signature == "own"
+
+
+def test_turns_without_calls_are_left_as_they_are():
+    memory = Memory()
+    memory.keep("key", "call_1", (seal(),), 0.0)
+    found = read_request(
+        {
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "b"},
+                {"role": "user", "content": "c"},
+            ],
+        }
+    )
+    before = [list(turn.parts) for turn in found.turns]
+    memory.recall("key", found, 1.0)
+    assert [turn.parts for turn in found.turns] == before
+
+
 def test_seals_grow_old():
     memory = Memory()
     memory.keep("key", "call_1", (seal(),), 0.0)

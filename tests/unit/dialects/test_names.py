@@ -48,6 +48,13 @@ def test_mistral_gets_nine_letters_or_digits(call_id):
     assert call_id_for("openai-chat", "abcDEF123", nine=True) == "abcDEF123"
 
 
+def test_a_call_id_that_mistral_takes_is_kept_and_another_is_hashed():
+    assert call_id_for("openai-chat", "abcDEF123", nine=True) == "abcDEF123"
+    made = {call_id_for("openai-chat", one, nine=True) for one in ("call_1", "abcDEF12-", "")}
+    assert len(made) == 3
+    assert all(len(one) == 9 for one in made)
+
+
 def conversation_of(*parts: Part) -> Conversation:
     return Conversation(turns=[Turn("assistant", list(parts))])
 

@@ -52,6 +52,8 @@ def test_only_the_name_changes(body, expected):
     [
         b'{"model":"asked","metadata":{"model":"asked"}}',
         b'{"metadata":{"model":"asked"},"mod\\u0065l":"asked"}',
+        b'{"metadata":{"model":"other"},"mod\\u0065l":"asked"}',
+        b'{"metadata":{"model":5},"mod\\u0065l":"asked"}',
         b'{"tools":[{"name":"model","x":{"model":"other"}}],"model":"asked"}',
         b'{"model":"one","model":"asked"}',
     ],

@@ -9,9 +9,10 @@ import pytest
 
 from proxy.dialects.answer import Translation, Whole, WholeSplice
 from proxy.dialects.plan import Asked, choose_dialect, continued, dropped_header, make_plan
-from proxy.dialects.splice import ChatSplice, MessagesSplice
+from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import BUILTIN, Provider
+from tests.integration import spoken
 
 DOCUMENT, EVENTS = True, False
 """What an upstream answers with, as ``Plan.answer`` is told it."""
@@ -71,6 +72,69 @@ def test_a_native_plan_sends_the_clients_bytes(dialect, native):
     assert plan.body == one.body.replace(b"up/m", b"real")
     assert plan.dropped == frozenset()
     assert isinstance(plan.answer(DOCUMENT), WholeSplice)
+
+
+def of_responses(**fields: Any) -> Asked:
+    one = asked("responses", input="Hi", **fields)
+    del one.document["messages"], one.document["max_tokens"]
+    one.body = json.dumps(one.document).encode()
+    return one
+
+
+def test_a_response_is_asked_for_with_the_clients_bytes():
+    one = of_responses()
+    plan = make_plan(one, provider("openai-responses"), "real", strict=True)
+    assert (plan.native, plan.path) == (True, "/v1/responses")
+    assert plan.body == one.body.replace(b"up/m", b"real")
+    assert one.document["model"] == "up/m"
+    assert isinstance(plan.answer(DOCUMENT), WholeSplice)
+    streamed = make_plan(of_responses(stream=True), provider("openai-responses"), "m", strict=True)
+    assert isinstance(streamed.answer(EVENTS), ResponsesSplice)
+
+
+def test_openai_itself_is_asked_for_a_response_by_whoever_asks_for_one():
+    openai = BUILTIN["openai"]
+    assert choose_dialect(of_responses(), openai, "gpt-4o") == "openai-responses"
+    assert choose_dialect(asked("messages"), openai, "gpt-4o") == "openai-chat"
+
+
+def test_a_prompt_that_cannot_be_read_is_a_token_for_four_bytes():
+    one = asked(messages="no list")
+    assert one.estimate_input() == len(one.body) // 4
+    assert 0 < asked().estimate_input() < one.estimate_input()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_tool_whose_name_the_upstream_does_not_take_keeps_it_for_the_client(stream):
+    tool = {"type": "function", "function": {"name": "fs.read", "parameters": {"type": "object"}}}
+    plan = make_plan(asked(tools=[tool], stream=stream), provider("anthropic"), "m", strict=True)
+    (sent,) = json.loads(plan.body)["tools"]
+    assert sent["name"] == "fs_read"
+    said = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [{"type": "tool_use", "id": "toolu_1", "name": "fs_read", "input": {"p": 1}}],
+        "stop_reason": "tool_use",
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+    answer = plan.answer(DOCUMENT)
+    out = answer.feed(json.dumps(said).encode()) + answer.finish()
+    assert b'"name":"fs.read"' in out
+    assert b"fs_read" not in out
+
+
+@pytest.mark.parametrize(
+    ("dialect", "native"), [("chat", "openai-chat"), ("messages", "anthropic")]
+)
+def test_a_native_stream_that_nobody_asked_for_becomes_a_document(dialect, native):
+    answer = make_plan(asked(dialect), provider(native), "m", strict=False).answer(EVENTS)
+    assert isinstance(answer, Whole)
+    assert answer.feed(spoken.stream(native, "He", "llo")) == b""
+    document = json.loads(answer.finish())
+    assert "Hello" in json.dumps(document)
+    assert document["model"] == "up/m"
 
 
 @pytest.mark.parametrize(

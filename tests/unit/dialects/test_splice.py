@@ -1,20 +1,38 @@
-"""A spliced stream is the same bytes however it was cut on its way, and whichever look was taken at it."""
+"""A stream that passes through: what is noted, mended, swallowed and refused of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
 from proxy.usage import Usage
+from tests.unit.dialects.frames import (
+    BEGIN,
+    BROKEN,
+    CREATED,
+    DELTA,
+    DONE,
+    END,
+    HI,
+    OPEN,
+    OVER,
+    PING,
+    RESPONSE,
+    ROLE,
+    SHUT,
+    STOP,
+    TEXT,
+    USAGE,
+    choice,
+    chunk,
+    event,
+    sse,
+)
 
 REQUEST_ID = "req_1"
 
@@ -32,184 +50,8 @@ def messages() -> MessagesSplice:
     return MessagesSplice(REQUEST_ID, Flags(), lambda: 42)
 
 
-class SlowChat(ChatSplice):
-    def _plain(self, whole: bytes) -> int:
-        return 0
-
-
-class SlowMessages(MessagesSplice):
-    def _plain(self, whole: bytes) -> int:
-        return 0
-
-
 def run(splice: Splice, *reads: bytes) -> bytes:
     return b"".join(map(splice.feed, reads)) + splice.finish()
-
-
-def state(splice: Splice) -> tuple[Any, ...]:
-    kind = splice.error.kind if splice.error else None
-    return splice.committed, splice.ended, kind, splice.usage(), splice.answer_id
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    """Return ``data`` in pieces that end at ``places``."""
-    ends = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in pairwise(ends)]
-
-
-# Frames of the two dialects, the odd ones among them.
-
-
-def sse(document: object) -> bytes:
-    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
-
-
-def chunk(*choices: dict[str, Any], **fields: Any) -> bytes:
-    return sse(
-        {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": list(choices), **fields}
-    )
-
-
-def choice(delta: object, finish: str | None = None, index: int = 0) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "finish_reason": finish}
-
-
-USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-TEXT = chunk(choice({"content": "Hi"}))
-ROLE = chunk(choice({"role": "assistant", "content": ""}))
-STOP = chunk(choice({}, "stop"))
-DONE = b"data: [DONE]\n\n"
-
-texts = st.text(max_size=12) | st.sampled_from(
-    [
-        '"error"',
-        '\n\ndata: {"error"',
-        '"usage":null',
-        '"finish_reason":null',
-        '"delta":{',
-        "\r\n",
-        "[DONE]",
-        "data: [DONE]",
-    ]
-)
-deltas = st.one_of(
-    st.builds(lambda text: {"content": text}, texts),
-    st.builds(lambda text: {"reasoning_content": text}, texts),
-    st.builds(lambda text: {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}, texts),
-    st.just({"role": "assistant", "content": None}),
-    st.just({}),
-)
-choices = st.builds(choice, deltas)
-chat_frames = st.one_of(
-    st.builds(chunk, choices),
-    st.builds(chunk, choices),
-    st.builds(chunk, choices),
-    st.builds(lambda one: chunk(one, usage=None), choices),
-    st.builds(lambda one: chunk(one, usage=USAGE), choices),
-    st.builds(lambda one: b"event: x\nid: 7\n" + chunk(one), choices),
-    st.builds(lambda one: chunk(one).replace(b"\n", b"\r\n"), choices),
-    st.builds(lambda one: chunk(one).replace(b":", b": "), choices),
-    st.just(STOP),
-    st.just(chunk(usage=USAGE)),
-    st.just(chunk(prompt_filter_results=[{"prompt_index": 0}])),
-    st.just(chunk({"index": 0, "finish_reason": None})),
-    st.just(chunk(choice(None))),
-    st.just(sse({"error": {"message": "no", "code": "server_is_overloaded"}})),
-    st.just(b": a comment\n\n"),
-    st.just(b"event: ping\n\n"),
-    st.just(b"data: no JSON\n\n"),
-    st.just(b"data:\n\n"),
-    st.just(b"data: [1]\n\n"),
-    st.just(DONE),
-)
-
-
-def event(kind: str, *, named: bool = True, **fields: Any) -> bytes:
-    name = f"event: {kind}\n".encode() if named else b""
-    return name + sse({"type": kind, **fields})
-
-
-BEGIN = event(
-    "message_start", message={"id": "msg_1", "usage": {"input_tokens": 5, "output_tokens": 1}}
-)
-OPEN = event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-HI = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hi"})
-SHUT = event("content_block_stop", index=0)
-END = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 7})
-OVER = event("message_stop")
-PING = event("ping")
-BROKEN = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
-
-message_frames = st.one_of(
-    st.builds(
-        lambda text: event(
-            "content_block_delta", index=0, delta={"type": "text_delta", "text": text}
-        ),
-        texts,
-    ),
-    st.builds(
-        lambda text: event(
-            "content_block_delta", index=1, delta={"type": "input_json_delta", "partial_json": text}
-        ),
-        texts,
-    ),
-    st.builds(
-        lambda text: event(
-            "content_block_delta", named=False, index=0, delta={"type": "text_delta", "text": text}
-        ),
-        texts,
-    ),
-    st.sampled_from([BEGIN, OPEN, HI, SHUT, END, PING]),
-    st.sampled_from(
-        [
-            OVER,
-            BROKEN,
-            b": note\n\n",
-            b"id: 1\n" + HI,
-            HI.replace(b"\n", b"\r\n"),
-            b"event: x\ndata: no JSON\n\n",
-        ]
-    ),
-)
-
-
-@given(
-    st.lists(chat_frames, max_size=12).map(b"".join),
-    st.lists(st.integers(0, 5000), max_size=8),
-    st.booleans(),
-)
-def test_a_chat_stream_is_the_same_however_it_is_cut_and_looked_at(stream, places, include_usage):
-    slow = SlowChat(
-        REQUEST_ID,
-        Flags(),
-        lambda: 42,
-        include_usage=include_usage,
-        charge=lambda usage: usage.total,
-    )
-    expected = run(slow, *cut(stream, list(range(len(stream)))))
-    for reads in ([stream], cut(stream, places)):
-        fast = chat(include_usage=include_usage, charge=lambda usage: usage.total)
-        assert run(fast, *reads) == expected
-        assert state(fast) == state(slow)
-
-
-@given(
-    st.lists(message_frames, max_size=12).map(b"".join), st.lists(st.integers(0, 5000), max_size=8)
-)
-def test_a_messages_stream_is_the_same_however_it_is_cut_and_looked_at(stream, places):
-    slow = SlowMessages(REQUEST_ID, Flags(), lambda: 42)
-    expected = run(slow, *cut(stream, list(range(len(stream)))))
-    for reads in ([stream], cut(stream, places)):
-        fast = messages()
-        assert run(fast, *reads) == expected
-        assert state(fast) == state(slow)
-
-
-@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4))
-def test_no_bytes_break_a_splice(data, places):
-    for splice in (chat(), messages()):
-        run(splice, *cut(data, places))
-        assert splice.ended
 
 
 # Chat completions.
@@ -492,11 +334,6 @@ def responses_splice() -> ResponsesSplice:
     return ResponsesSplice("req_test", Flags(), lambda: 0)
 
 
-RESPONSE = {"id": "resp_1", "object": "response", "status": "in_progress", "output": []}
-CREATED = event("response.created", sequence_number=0, response=RESPONSE)
-DELTA = event("response.output_text.delta", sequence_number=7, delta="Hi", item_id="msg_1")
-
-
 def test_a_broken_response_fails_under_the_id_and_number_that_the_client_knows():
     splice = responses_splice()
     assert run(splice, CREATED, DELTA).startswith(CREATED + DELTA)
@@ -538,3 +375,51 @@ def test_a_usage_of_an_odd_shape_is_passed_by(odd):
     splice = chat()
     assert b'"x"' in splice.feed(frame + b"\n\n")
     assert splice.error is None
+
+
+def test_what_no_dialect_knows_is_dropped_and_the_stream_goes_on():
+    for odd in (b"data: no JSON\n\n", b"data: [1]\n\n", b"data: 5\n\n", b"event: lonely\n\n"):
+        assert chat().feed(odd + TEXT) == TEXT
+        assert messages().feed(odd + HI) == HI
+        assert responses_splice().feed(odd + DELTA) == DELTA
+
+
+def test_a_choice_that_is_none_is_passed_by():
+    frame = sse({"choices": ["odd", choice({"content": "x"})]})
+    splice = chat()
+    assert splice.feed(frame) == frame
+    assert splice.committed
+
+
+def test_a_message_that_is_none_tells_nothing():
+    stream = event("message_start", message="odd") + event(
+        "message_start", message={"id": "msg_2", "usage": 7}
+    )
+    splice = messages()
+    assert splice.feed(stream) == stream
+    assert splice.answer_id == "msg_2"
+    assert splice.reported is None
+
+
+def test_a_comment_between_two_events_does_not_reset_their_numbers():
+    splice = responses_splice()
+    out = run(splice, CREATED, DELTA, b": still here\n\n")
+    failed = json.loads(out.rpartition(b"data: ")[2])
+    assert (failed["type"], failed["sequence_number"]) == ("response.failed", 8)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"code": "rate_limit_exceeded", "message": "slow down"},
+        {"error": {"code": "rate_limit_exceeded", "message": "slow down"}},
+    ],
+)
+def test_an_error_event_of_a_response_becomes_its_failure(told):
+    splice = responses_splice()
+    out = run(splice, CREATED, DELTA, event("error", sequence_number=8, **told))
+    failed = json.loads(out.rpartition(b"data: ")[2])
+    assert failed["response"]["error"]["code"] == "rate_limit_exceeded"
+    assert b"slow down" not in out
+    assert splice.error is not None
+    assert splice.error.kind is Kind.RATE_LIMIT

@@ -97,6 +97,65 @@ def test_an_event_may_not_grow_without_bound(monkeypatch):
         splitter.feed(b"x" * 10)
 
 
+def test_a_long_event_may_come_in_many_reads():
+    data = b'"' + b"x" * 300_000 + b'"'
+    stream = b"data: " + data + b"\n\ndata: 2\n\n"
+    reads = [stream[at : at + 7_000] for at in range(0, len(stream), 7_000)]
+    assert events(*reads) == [Event(None, data), Event(None, b"2")]
+
+
+def test_an_event_of_many_reads_may_not_grow_without_bound_either(monkeypatch):
+    monkeypatch.setattr(sse, "MAX_EVENT", 100_000)
+    splitter = Splitter()
+    assert splitter.feed(b"data: " + b"x" * 90_000) == []
+    assert splitter.feed(b"x" * 9_000) == []
+    with pytest.raises(EventTooLong):
+        splitter.feed(b"x" * 9_000)
+
+
+def lines_of(block: bytes) -> list[bytes]:
+    return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+
+
+def plainly_split(data: bytes) -> list[list[bytes]]:
+    """Return the blocks of a stream that ends in a blank line, as lines, by the rule and without haste."""
+    blocks: list[list[bytes]] = [[]]
+    for line in lines_of(data):
+        if line:
+            blocks[-1].append(line)
+        elif blocks[-1]:
+            blocks.append([])
+    return [block for block in blocks if block]
+
+
+@given(
+    STREAMS | STREAMS.map(lambda stream: b"\n".join(lines_of(stream))),
+    st.sampled_from([b"\n\n", b"\n\n", b"\n\r\n", b"\n\n\n"]),
+)
+def test_blocks_are_split_in_haste_as_they_are_by_the_rule(stream, end):
+    blocks, rest = sse.split_blocks(stream + end)
+    assert [lines_of(block) for block in blocks] == plainly_split(stream + end)
+    assert rest == b""
+
+
+def plainly_parsed(block: bytes) -> Event | None:
+    """Return the event of a block by the rule: each line is a field, and a name that is told again replaces."""
+    fields = [line.partition(b":") for line in lines_of(block)]
+    said = [(name, value.removeprefix(b" ")) for name, _, value in fields]
+    data = b"\n".join(value for name, value in said if name == b"data")
+    names = [value for name, value in said if name == b"event"]
+    return Event(names[-1] if names else None, data) if data else None
+
+
+@given(
+    st.lists(LINES | st.sampled_from([b'data: {"a":1}', b'data:{"a":1}', b"data: {"]), max_size=4),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+)
+def test_a_block_is_parsed_in_haste_as_it_is_by_the_rule(lines, line_end):
+    block = line_end.join(lines)
+    assert sse.parse_block(block) == plainly_parsed(block)
+
+
 def test_whole_json_is_told_from_half_of_it():
     assert sse.is_json(b'{"a":1}')
     assert not sse.is_json(b'{"a":')

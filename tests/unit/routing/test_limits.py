@@ -316,6 +316,27 @@ def test_the_headers_have_the_real_numbers_of_the_narrower_limit():
     assert standing(shared.of(key("free"), "x", 0.0), 0.0) == Standing(None, None)
 
 
+def test_of_two_limits_on_tokens_the_one_with_less_is_told():
+    wide, narrow = Limiter(Quota(tpm=600), 0.0), Limiter(Quota(tpm=60), 0.0)
+    assert standing([wide, narrow], 0.0).tokens == Left(60, 60, 0.0)
+    assert standing([narrow, wide], 0.0).tokens == Left(60, 60, 0.0)
+
+
+def test_a_call_that_was_refused_before_anybody_was_asked_gives_everything_back():
+    limited, free = Limiter(Quota(rpm=10, tpm=100, concurrency=1), 0.0), Limiter(Quota(), 0.0)
+    before = standing([limited, free], 0.0)
+    grant = admit([limited, free], 60, 0.0)
+    assert isinstance(grant, Grant)
+    assert standing([limited, free], 0.0) != before
+    grant.cancel(0.0)
+    assert standing([limited, free], 0.0) == before
+    assert (limited.running, free.running) == (0, 0)
+    # Once is enough: a finally may release what has been given back.
+    grant.cancel(0.0)
+    grant.release(None, 0.0)
+    assert (standing([limited, free], 0.0), limited.running) == (before, 0)
+
+
 def test_changed_limits_hold_at_once_and_forget_nothing():
     shared = limits()
     grants = [admit(shared.of(key(rpm=10), "m", 0.0), 0, 0.0) for _ in range(4)]

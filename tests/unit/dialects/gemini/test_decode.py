@@ -97,6 +97,7 @@ def test_pictures_are_told_and_other_data_is_not():
             {"inlineData": {"mimeType": "image/png"}},
             {"inlineData": "odd"},
             {"executableCode": {"code": "1"}},
+            "odd",
             {"functionCall": {"args": {}}},
             finish="STOP",
         )
@@ -221,6 +222,12 @@ def test_a_refused_prompt_is_a_refusal_and_costs_nothing(feedback, said):
     ]
     assert decoded(document) == expected
     assert answered(document) == expected
+
+
+@pytest.mark.parametrize("feedback", ["odd", [1], {"blockReason": ""}, {}])
+def test_feedback_that_blocks_nothing_is_passed_over(feedback):
+    first = {"responseId": "R1", "modelVersion": "gemini-x", "promptFeedback": feedback}
+    assert decoded(first, chunk({"text": "a"}, finish="STOP")) == [BEGIN, ("text", "a"), END]
 
 
 def test_a_refused_prompt_may_have_a_usage():

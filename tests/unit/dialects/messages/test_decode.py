@@ -77,6 +77,58 @@ def test_text_is_played_as_it_comes():
     assert verbs(*events, {"type": "ping"}) == [("text", "He"), ("text", "y"), ("text", " you")]
 
 
+def raw(said: bytes, end: bytes = b'"}}') -> bytes:
+    """Return the data of a text delta whose text stands there as ``said``."""
+    begin = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"'
+    return begin + said + end
+
+
+def test_text_that_is_no_utf_8_is_counted_and_not_played():
+    transcript = Transcript()
+    decoder = Decoder(transcript, Flags())
+    for data in (raw(b"\xff"), raw(b"a"), raw(b"b"), raw(b"\xf0\x9f"), raw(b"c")):
+        decoder.event(None, data)
+    assert decoder.ignored == 2
+    assert transcript.joined("text") == "abc"
+
+
+class Slow(Decoder):
+    """Parses every event: no frame is taken for one like the last."""
+
+    _before_text = property(lambda _: b"", lambda _, learnt: None)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                raw,
+                st.one_of(
+                    st.text(max_size=9).map(lambda one: json.dumps(one)[1:-1].encode()),
+                    st.text(max_size=9).map(
+                        lambda one: json.dumps(one, ensure_ascii=False)[1:-1].encode()
+                    ),
+                    st.sampled_from([b"", b"a", b"\xff", rb"\ud83d", b"\n", b"\x01", rb"\"}}"]),
+                ),
+                st.sampled_from([b'"}}', b'"} }  ', b'" }}', b'"}', b'"}}}', b'"},"p":"x"}']),
+            ),
+            st.sampled_from([STOP, {"type": "error", "error": {"type": "api_error"}}]).map(
+                orjson.dumps
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_a_frame_like_the_last_is_played_as_if_it_were_parsed(events):
+    fast, slow = Transcript(), Transcript()
+    quick, plain = Decoder(fast, Flags()), Slow(slow, Flags())
+    for data in events:
+        quick.event(None, data)
+        plain.event(None, data)
+    assert fast.verbs == slow.verbs
+    assert (quick.ignored, quick.ended) == (plain.ignored, plain.ended)
+
+
 def test_thinking_gets_its_seal_when_its_block_is_whole():
     seal = {"type": "signature_delta", "signature": "EqQB"}
     events = block(

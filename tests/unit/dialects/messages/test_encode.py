@@ -239,6 +239,22 @@ def test_pictures_are_shown_in_text():
     ]
 
 
+def test_a_picture_waits_for_the_call_that_is_open():
+    shown = "![image](data:image/png;base64,iVBORw==)"
+    assert content(
+        ("tool_call", 0, "t", "f"),
+        ("image", "image/png", "iVBORw=="),
+        ("arguments", 0, "{}"),
+        ("call_done", 0),
+    ) == [*call_block(0, "t", "f", "{}"), *text_block(1, shown)]
+
+
+def test_a_picture_of_another_alternative_is_left_out():
+    assert content(
+        ("choice", 1), ("image", "image/png", "iVBORw=="), ("choice", 0), ("text", "a")
+    ) == text_block(0, "a")
+
+
 def test_only_the_first_alternative_is_told():
     assert content(
         ("text", "a"),

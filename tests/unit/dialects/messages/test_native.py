@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.dialects.messages.native import foreign_thinking, strip_foreign_thinking
+from proxy.dialects.messages.native import foreign_thinking, rewritten, strip_foreign_thinking
 
 OWN = {"type": "thinking", "thinking": "a", "signature": "EqQB"}
 UNSIGNED = {"type": "thinking", "thinking": "b", "signature": ""}
@@ -70,3 +70,26 @@ def test_a_message_left_empty_goes():
     assert strip_foreign_thinking(request(USER, system, said(HIDDEN), USER)) == request(
         USER, USER, system
     )
+
+
+def test_a_request_without_foreign_thinking_keeps_its_bytes_but_for_the_model():
+    body = (
+        b'{ "model":"asked", "temperature":1.50, "messages":[{"role":"user","content":"\\u00e9"}] }'
+    )
+    assert rewritten(body, orjson.loads(body), "real") == body.replace(b"asked", b"real")
+
+
+def test_a_request_that_only_quotes_a_seal_keeps_its_bytes_too():
+    quoted = b'{"model":"asked","messages":[{"role":"user","content":[{"type":"text","text":"gw1:oai:x"}]}]}'
+    assert foreign_thinking(quoted)
+    assert rewritten(quoted, orjson.loads(quoted), "real") == quoted.replace(b"asked", b"real")
+
+
+def test_foreign_thinking_is_gone_from_the_bytes_and_stays_in_the_document():
+    document = {"model": "asked", "max_tokens": 9, "messages": [USER, said(FOREIGN, TEXT), USER]}
+    body = orjson.dumps(document)
+    assert rewritten(body, document, "real") == (
+        b'{"model":"real","max_tokens":9,"messages":[{"role":"user","content":"Hi"},'
+        b'{"role":"assistant","content":[{"type":"text","text":"ok"}]},{"role":"user","content":"Hi"}]}'
+    )
+    assert orjson.dumps(document) == body

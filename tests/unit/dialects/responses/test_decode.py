@@ -450,6 +450,24 @@ def test_an_image_is_played(form, mime):
     assert decoded(CREATED, done(item), completed(item)) == [BEGIN, ("image", mime, "AAAA"), STOP]
 
 
+def test_items_that_are_none_are_left_out():
+    odd: list[Any] = ["odd", None, [1]]
+    events = [
+        {"type": f"response.output_item.{step}", "item": item}
+        for item in odd
+        for step in ("added", "done")
+    ]
+    assert decoded(CREATED, *events, done(call(name="")), text("a"), completed()) == [
+        BEGIN,
+        ("text", "a"),
+        STOP,
+    ]
+
+
+def test_a_call_may_have_no_id_of_its_item():
+    assert decoded(CREATED, added(call(id=None)), arguments("{}"), completed()) == CALL
+
+
 def test_items_that_nobody_knows_are_left_out():
     odd: list[Event] = [
         {"type": "mcp_list_tools"},

@@ -260,6 +260,14 @@ def test_text_and_refusals_are_parts_of_one_message():
     assert item["content"] == [{**text, "text": "a"}, refusal, {**text, "text": "b"}]
 
 
+def test_a_refusal_may_come_in_pieces():
+    events = told(("refusal", "I can"), ("refusal", "not"), ("end", StopReason.STOP))
+    assert [event["delta"] for event in events if "delta" in event] == ["I can", "not"]
+    assert items(("refusal", "I can"), ("refusal", "not"))[0]["content"] == [
+        {"type": "refusal", "refusal": "I cannot"}
+    ]
+
+
 def test_an_image_is_an_item():
     assert items(("text", "a"), ("image", "image/webp", "AAAA"))[1] == {
         "id": "ig_000000000000000000000001",
@@ -398,6 +406,21 @@ def test_text_ends_all_calls():
         ("function_call", "{}"),
         ("function_call", "[1]"),
         ("message", None),
+    ]
+
+
+def test_text_ends_the_calls_that_are_whole_before_the_one_that_is_not():
+    found = items(
+        ("tool_call", 0, "c0", "f"),
+        ("tool_call", 1, "c1", "g"),
+        ("arguments", 1, "[1]"),
+        ("call_done", 1),
+        ("text", "x"),
+    )
+    assert [(item["type"], item.get("call_id"), item.get("arguments")) for item in found] == [
+        ("function_call", "c0", "{}"),
+        ("function_call", "c1", "[1]"),
+        ("message", None, None),
     ]
 
 
@@ -650,12 +673,25 @@ def test_usage_counts_cached_tokens_among_the_prompt_s():
     }
 
 
-def test_a_whole_answer_that_broke_before_it_said_anything_is_refused():
+def test_a_whole_answer_has_an_item_for_all_that_was_said():
     collected = Collected()
-    collected.end(StopReason.BROKEN)
-    with pytest.raises(GatewayError) as refused:
-        write_answer(collected, reply(), Usage())
-    assert refused.value.kind is Kind.MALFORMED
+    verbs: list[Verb] = [
+        ("begin", "gpt", "abc"),
+        ("thinking", "hm"),
+        ("signature", "gw1:oai:S"),
+        ("thinking", "unsealed"),
+        ("redacted", "gw1:oai:R"),
+        ("text", "a"),
+        ("refusal", "no"),
+        ("image", "image/webp", "AAAA"),
+        ("tool_call", 0, "c0", "f"),
+        ("arguments", 0, "[0]"),
+        ("call_done", 0),
+        ("usage", USED),
+        ("end", StopReason.TOOL_CALLS),
+    ]
+    play(verbs, collected)
+    assert write_answer(collected, reply(), USED) == encoder(*verbs).response
 
 
 def test_what_no_model_says_is_left_out_of_a_whole_answer():
