@@ -49,7 +49,7 @@ RETRY = 1.0
 RETRY_AFTER = 5
 _REPLAYED = 10_000
 """Rows in a batch of a replay, when nobody waits for the loop."""
-_UPKEEP = 3600.0
+_UPKEEP = 60.0
 _LARGE_LOG = 256 << 20
 """Bytes of the database's own log from which somebody should look who has been reading for so long."""
 

@@ -498,6 +498,16 @@ async def test_a_request_of_a_day_that_is_gone_still_counts(tmp_path, log):
         assert rows_in(tmp_path, "SELECT sum(requests) FROM usage_daily") == [2]
 
 
+async def test_a_log_of_the_database_that_grows_is_told(tmp_path, log, said, monkeypatch):
+    monkeypatch.setattr(module, "_LARGE_LOG", 4096)
+    async with the_books(tmp_path, log) as books:
+        await books._tidy()
+        books.settle(row(1))
+        await books.book()
+        await books._tidy()
+    assert said().count("the database's log is large") >= 1
+
+
 # Reading.
 
 
