@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,7 +49,7 @@ RETRY = 1.0
 RETRY_AFTER = 5
 _REPLAYED = 10_000
 """Rows in a batch of a replay, when nobody waits for the loop."""
-_UPKEEP = 3600.0
+_UPKEEP = 60.0
 _LARGE_LOG = 256 << 20
 """Bytes of the database's own log from which somebody should look who has been reading for so long."""
 
@@ -101,26 +101,23 @@ class Books:
     ) -> Books:
         """Open the books in ``directory`` and book what the last process left in the journal. Raises Unusable."""
         state.prepare(directory)
-        lock = state.lock(directory)
-        try:
-            path = directory / database.NAME
+        path = directory / database.NAME
+        async with AsyncExitStack() as stack:
+            lock = state.lock(directory)
+            stack.callback(os.close, lock)
             database.prepare(path)
             try:
                 ledger = await Ledger.open(path)
             except sqlite3.Error as error:
                 raise database.unusable(path, error) from error
-            try:
-                journal = Journal(directory / "journal")
-                journal.open(after=ledger.position.segment)
-                made = cls(directory, journal, ledger, log, lock=lock, wall=wall, retain=retain)
-                await made._replay()
-            except BaseException:
-                await ledger.close()
-                raise
-        except BaseException:
-            os.close(lock)
-            raise
-        return made
+            stack.push_async_callback(ledger.close)
+            journal = Journal(directory / "journal")
+            journal.open(after=ledger.position.segment)
+            stack.callback(journal.close)
+            made = cls(directory, journal, ledger, log, lock=lock, wall=wall, retain=retain)
+            await made._replay()
+            stack.pop_all()
+            return made
 
     # On the way of a call.
 

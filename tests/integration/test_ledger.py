@@ -79,7 +79,7 @@ async def test_a_request_is_there_by_the_time_its_last_byte_is(surface, dialect,
     }  # fmt: skip
     started = datetime.fromisoformat(found["started_at"])
     assert abs((datetime.now(UTC) - started).total_seconds()) < 60
-    assert found["duration_ms"] > 0
+    assert found["duration_ms"] >= 0
     assert (found["ttft_ms"] is not None) == stream
 
 

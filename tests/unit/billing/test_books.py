@@ -390,6 +390,22 @@ async def test_a_damaged_database_lets_go_of_the_directory(tmp_path, log):
             await opened(tmp_path, log)
 
 
+async def test_a_locked_database_at_the_start_is_told_and_nothing_stays_held(
+    tmp_path, log, monkeypatch
+):
+    monkeypatch.setattr(ledger_module, "BUSY", 0.01)
+    books = await opened(tmp_path, log)
+    books.settle(row(1))
+    await killed(books)
+    with closing(connect(tmp_path / "state" / "ledger.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unusable, match=r"cannot use .* \(database is locked\), expected"):
+            await opened(tmp_path, log)
+        other.execute("ROLLBACK")
+    async with the_books(tmp_path, log):
+        assert rows_in(tmp_path) == ids(1)
+
+
 async def test_a_lost_journal_does_not_hide_the_next_one(tmp_path, log):
     books = await opened(tmp_path, log)
     books.settle(row(1))
@@ -496,6 +512,16 @@ async def test_a_request_of_a_day_that_is_gone_still_counts(tmp_path, log):
         _, (ours, theirs) = await books.ledger.read(rows, days)
         assert reading.differences(ours, theirs) == []
         assert rows_in(tmp_path, "SELECT sum(requests) FROM usage_daily") == [2]
+
+
+async def test_a_log_of_the_database_that_grows_is_told(tmp_path, log, said, monkeypatch):
+    monkeypatch.setattr(module, "_LARGE_LOG", 4096)
+    async with the_books(tmp_path, log) as books:
+        await books._tidy()
+        books.settle(row(1))
+        await books.book()
+        await books._tidy()
+    assert said().count("the database's log is large") >= 1
 
 
 # Reading.
