@@ -7,7 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+from proxy.config.model import Cooldown
 from proxy.routing.cooldown import cap
+from proxy.routing.pool import Pool
+from proxy.routing.seat import Why
 from tests.chaos.amount import AMOUNT
 from tests.chaos.upstreams import Upstream
 from tests.integration.gateway import Gateway, account, config_text, gateway
@@ -32,12 +35,16 @@ class Four:
     longest: float = 0.0
 
     @property
-    def times(self):
-        return self.pool.times
+    def pool(self) -> Pool:
+        return self.front.running.gateway.pool
 
     @property
-    def pool(self):
-        return self.front.running.gateway.pool
+    def times(self) -> Cooldown:
+        return self.pool.times
+
+    def why(self, one: Upstream) -> tuple[Why, ...]:
+        """Return what is benched of an account now."""
+        return self.pool.why(one.name, now())
 
     def watch(self) -> None:
         """Look at every bench, which must not be longer than its cap."""

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tests.chaos.upstreams import TELL_TALE
 from tests.integration.gateway import BEARER, PATHS, Gateway, body_of
 from tests.integration.wire import Answered, Wire, encoded, request
 
@@ -71,7 +72,8 @@ async def run(
 
 
 def got(answered: Answered) -> Got:
-    """Return what a client makes of an answer."""
+    """Return what a client makes of an answer, in which nothing may be of one that failed."""
+    assert TELL_TALE.encode() not in answered.body
     attempts = int(answered.headers.get("x-splice-attempts", "0"))
     if answered.status != 200:
         return Got(answered.status, "", failed=True, attempts=attempts)

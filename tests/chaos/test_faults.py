@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.amount import AMOUNT, FIGURES
 from tests.chaos.four import Four, four, now
 from tests.chaos.load import Ask, Got, asks, run
-from tests.chaos.upstreams import ILLNESSES, RESET, SLOW, TRUNCATED, Upstream
+from tests.chaos.upstreams import HINTED, ILLNESSES, RESET, SLOW, TRUNCATED, Upstream
 
 DIALECTS = ("openai-chat", "anthropic")
 BARS = {1: 0.999, 2: 0.99, 3: 0.95}
@@ -24,7 +24,7 @@ CELLS = tuple(itertools.product(BARS, (False, True)))
 HELD = 0.02
 """Seconds for which an account that is well again keeps its first clients: a herd would have time to come."""
 GRACE = 1.0
-SHORT_OF_TIME = 'connect = "250ms"\nfirst_content = "300ms"\nresponse = "300ms"'
+SHORT_OF_TIME = 'connect = "400ms"\nfirst_content = "500ms"\nresponse = "500ms"'
 HEADING = (
     f"{'illness':22} {'dialect':12} {'ill':>3} {'':8} {'answered':>9} {'wasted':>6} {'worst':>5}"
     f" {'benched':>8} {'late':>7}"
@@ -90,6 +90,10 @@ async def test_clients_hardly_notice_that_accounts_are_ill(illness, dialect):
 
             wanted = itertools.islice(asks(rng, stream=stream), AMOUNT.requests)
             await run(pool.front, wanted, CLIENTS, take)
+            if illness in HINTED:
+                hints = [why.evidence.hint for one in ill for why in pool.why(one)]
+                assert hints
+                assert all(hint == pytest.approx(30, abs=2) for hint in hints), hints
             late = await _recovery(pool, ill, rng)
             line = _line(cell, dialect, pool.longest, late)
             if not AMOUNT.is_short:
@@ -101,7 +105,7 @@ async def test_clients_hardly_notice_that_accounts_are_ill(illness, dialect):
 
 async def _recovery(pool: Four, ill: Sequence[Upstream], rng: random.Random) -> float:
     """Make everybody well; return by how many seconds after its deadline the last of ``ill`` was asked again."""
-    benched = [one for one in ill if pool.pool.why(one.name, now())]
+    benched = [one for one in ill if pool.why(one)]
     for one in ill:
         one.pause = HELD
         one.forget()

@@ -119,6 +119,8 @@ ILLNESSES: dict[str, Callable[[Wanted], list[Step]] | None] = {
         whole(json.dumps({"error": TELL_TALE}).encode(), **spoken.JSON)
     ],
 }
+"""What an account can suffer from, as what it plays; None is for what befalls its listener. A hint says half a minute."""
+HINTED = tuple(name for name in ILLNESSES if name.startswith("429 "))
 SLOW = frozenset((HANG, SILENT, MUTE))
 """What takes as long as a timeout."""
 
