@@ -21,6 +21,12 @@ WASTED = 2
 """Accounts asked for one request beyond the first."""
 CLIENTS = 10
 CELLS = tuple(itertools.product(BARS, (False, True)))
+CASES = tuple(
+    zip(ILLNESSES, itertools.cycle(DIALECTS), strict=False)
+    if AMOUNT.is_short
+    else itertools.product(ILLNESSES, DIALECTS)
+)
+"""At length every illness in every dialect and cell; else each once, in the dialects by turns and a cell that is drawn."""
 HELD = 0.02
 """Seconds for which an account that is well again keeps its first clients: a herd would have time to come."""
 GRACE = 1.0
@@ -71,8 +77,7 @@ class Cell:
         return self.answered / self.sent
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("illness", ILLNESSES)
+@pytest.mark.parametrize(("illness", "dialect"), CASES)
 async def test_clients_hardly_notice_that_accounts_are_ill(illness, dialect):
     rng = random.Random(f"{AMOUNT.seed} {illness} {dialect}")
     cells = [rng.choice(CELLS)] if AMOUNT.is_short else CELLS
