@@ -30,7 +30,7 @@ CASES = tuple(
 HELD = 0.02
 """Seconds for which an account that is well again keeps its first clients: a herd would have time to come."""
 GRACE = 1.0
-SHORT_OF_TIME = 'connect = "400ms"\nfirst_content = "500ms"\nresponse = "500ms"'
+SHORT_OF_TIME = 'connect = "600ms"\nfirst_content = "1s"\nresponse = "1s"'
 HEADING = (
     f"{'illness':22} {'dialect':12} {'ill':>3} {'':8} {'answered':>9} {'wasted':>6} {'worst':>5}"
     f" {'benched':>8} {'late':>7}"
