@@ -60,7 +60,6 @@ class Four:
         await settled(lambda: not leaks(self.front))
         for one in self.upstreams:
             await one.recover()
-            one.pause = 0.0
             one.forget()
             seat = self.pool.seat(one.name)
             assert seat is not None

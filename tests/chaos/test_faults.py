@@ -19,7 +19,9 @@ BARS = {1: 0.999, 2: 0.99, 3: 0.95}
 """Of the requests that get their first content, by the accounts of four that are ill."""
 WASTED = 2
 """Accounts asked for one request beyond the first."""
-CLIENTS = 10
+CLIENTS = 20 if AMOUNT.is_short else 60
+LATENCY = 0.03
+"""Seconds that an upstream takes for whatever it answers, so that many requests meet an illness before anybody knows of it."""
 CELLS = tuple(itertools.product(BARS, (False, True)))
 CASES = tuple(
     zip(ILLNESSES, itertools.cycle(DIALECTS), strict=False)
@@ -27,8 +29,6 @@ CASES = tuple(
     else itertools.product(ILLNESSES, DIALECTS)
 )
 """At length every illness in every dialect and cell; else each once, in the dialects by turns and a cell that is drawn."""
-HELD = 0.02
-"""Seconds for which an account that is well again keeps its first clients: a herd would have time to come."""
 GRACE = 1.0
 SHORT_OF_TIME = 'connect = "600ms"\nfirst_content = "1s"\nresponse = "1s"'
 HEADING = (
@@ -88,6 +88,8 @@ async def test_clients_hardly_notice_that_accounts_are_ill(illness, dialect):
             ill = rng.sample(pool.upstreams, broken)
             for one in ill:
                 await one.fall_ill(illness)
+            for one in pool.upstreams:
+                one.latency = LATENCY
 
             def take(ask: Ask, got: Got, cell: Cell = cell) -> None:
                 cell.take(ask, got)
@@ -112,7 +114,6 @@ async def _recovery(pool: Four, ill: Sequence[Upstream], rng: random.Random) -> 
     """Make everybody well; return by how many seconds after its deadline the last of ``ill`` was asked again."""
     benched = [one for one in ill if pool.why(one)]
     for one in ill:
-        one.pause = HELD
         one.forget()
         await one.recover()
     since = now()

@@ -140,8 +140,8 @@ class Upstream(Scripted):
         self.name = name
         self.dialect = dialect
         self.illness: Callable[[str], str | None] = _none
-        self.pause = 0.0
-        """Seconds that it takes to answer when it is well."""
+        self.latency = 0.0
+        """Seconds before it answers, well or ill."""
         self.asked: Counter[str] = Counter()
         """How often each request came here."""
         self.hits: list[float] = []
@@ -208,13 +208,13 @@ class Upstream(Scripted):
         wanted = Wanted(self.dialect, stream, self.said_to(marker))
         illness = self.illness(marker)
         suffers = ILLNESSES[illness] if illness is not None else None
+        await asyncio.sleep(self.latency)
         if suffers is not None:
             await play(suffers(wanted), writer)
             if illness in SLOW:
                 await reader.read()  # until the gateway has had enough
                 writer.close()
             return
-        await asyncio.sleep(self.pause)
         await play(_well(wanted), writer)
         self.answers.append(now())
 
