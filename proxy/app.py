@@ -71,7 +71,6 @@ SWEEP = 0.25
 _KEEPALIVE_SWEEPS = 20
 _LAST_WORDS = 1.0
 """Seconds for the error frames of calls that were told to end."""
-_MOST_WARNINGS = 1000
 """Models without a price that are warned of: clients make names up."""
 _DEMO_PORT = 8080
 _DEMO_GRACE = 3.0
