@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from proxy.config.secrets import Secret
+from proxy.money import Period
 from proxy.providers import Provider
 
 Expose = Literal["account", "upstream_model", "attempts", "upstream_request_id"]
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "text"]
-Period = Literal["day", "week", "month", "total"]
+
 Unpriced = Literal["record", "refuse"]
 Network = IPv4Network | IPv6Network
 Json = str | int | float | bool | list["Json"] | dict[str, "Json"]

@@ -13,6 +13,7 @@ from proxy.config.errors import Wrong, nearest
 from proxy.config.reader import Table
 from proxy.config.sections import ON_DISCONNECT
 from proxy.config.values import choice, many, word
+from proxy.money import Period
 from proxy.providers import (
     ALIASES,
     AUTHS,
@@ -30,7 +31,7 @@ PROVIDER_NAME = word("lower-case letters, digits, . _ and -", r"[a-z0-9][a-z0-9.
 DIALECT = choice(DIALECTS)
 AUTH = choice(AUTHS)
 MAX_TOKENS_FIELD = choice(get_args(MaxTokensField))
-PERIOD = choice(get_args(model.Period))
+PERIOD = choice(get_args(Period))
 
 # How the dialect's reference is called, for a table that does not say.
 _USUAL_AUTH: Mapping[Dialect, Auth] = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}

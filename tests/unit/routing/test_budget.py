@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.model import Period
-from proxy.routing.budget import Budget, window
+from proxy.money import Period, window
+from proxy.routing.budget import Budget
 
 
 def at(text: str) -> float:

@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from proxy.config import loads
 from proxy.config.model import Target
 from proxy.errors import GatewayError, Kind
-from proxy.routing.budget import window
+from proxy.money import window
 from proxy.routing.cooldown import SPARED, VERDICTS, State, cap, verdict
 from proxy.routing.pool import Lease, Pool
 from proxy.routing.seat import Standing
