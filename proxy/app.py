@@ -150,6 +150,7 @@ class Running:
         sweep: float,
     ) -> None:
         self.gateway = gateway
+        gateway.reload = self.reload
         self._books = gateway.books
         self._environ = environ
         self.addresses: tuple[str | tuple[str, int], ...] = ()

@@ -174,6 +174,11 @@ class Books:
                     return row
         return None
 
+    @property
+    def behind(self) -> int:
+        """How many settled requests the ledger does not have yet."""
+        return len(self._batch) + len(self._pending)
+
     def waiting(self) -> Waiting:
         """Return what the ledger does not have yet. Asked for before the ledger is."""
         return Waiting([*self._batch, *self._pending], self.ledger.serial)

@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     taken.add_argument("file", metavar="FILE", help="genai-prices' data.json, or LiteLLM's table")
     status = _add(commands, "status", "how the daemon is; exit 1 if nobody could answer a call")
     status.add_argument("--json", action="store_true", help="print JSON")
+    reload = _add(commands, "reload", "have the daemon read its configuration again")
+    reload.add_argument("--json", action="store_true", help="print JSON")
     _add_accounts(
         _add(commands, "accounts", "how the upstream accounts are, and what to do about it")
     )

@@ -21,4 +21,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"splice {found['version']}: {found['state']}, up {span(found['uptime_s'])}")
         print(f"  accounts: {found['accounts_available']}/{found['accounts']} available")
         print(f"  in flight: {found['requests_in_flight']}, {found['requests_queued']} queued")
-    return 0 if found["state"] == "ready" and found["accounts_available"] else 1
+        closed = "" if found["ledger_takes_calls"] else "; it cannot write, and no call is let in"
+        print(f"  ledger: {found['ledger_behind']} requests behind{closed}")
+        failed = "; the last reload failed" if found["last_reload_failed"] else ""
+        print(f"  configuration: read at {found['configuration_read_at']}{failed}")
+        print(f"  disk: {found['state_free_bytes'] / 2**30:.1f} GiB free")
+    well = found["state"] == "ready" and found["ledger_takes_calls"]
+    return 0 if well and found["accounts_available"] else 1

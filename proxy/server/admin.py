@@ -16,7 +16,7 @@ from aiohttp import web
 
 from proxy.config.model import Admin as Settings
 from proxy.config.secrets import Secret
-from proxy.server import accounts_api, requests_api, status_api
+from proxy.server import accounts_api, reload_api, requests_api, status_api
 from proxy.server.admin_call import AdminCall, AdminError, Document
 from proxy.server.gateway import Gateway
 from proxy.server.scrape import Scrape
@@ -33,6 +33,7 @@ ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "accounts/*/test": {"POST": accounts_api.test},
     "requests": {"GET": requests_api.listed},
     "requests/*/cancel": {"POST": requests_api.cancel},
+    "reload": {"POST": reload_api.reload},
     "status": {"GET": status_api.shown},
 }
 """Below ``/api/v1/``; ``*`` is a name."""

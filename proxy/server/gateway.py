@@ -12,6 +12,7 @@ from aiohttp import web
 
 from proxy.billing.books import Books
 from proxy.billing.keys import Keyring, check
+from proxy.config import Change
 from proxy.config.model import Config, Key
 from proxy.dialects.memory import Memory
 from proxy.errors import GatewayError, Kind
@@ -51,6 +52,8 @@ class Gateway:
     version: str
     started: float
     """When it was made, in the loop's time."""
+    reload: Callable[[], Awaitable[list[Change]]] = field(init=False, repr=False)
+    """Go by the configuration file as it is now; raises ConfigError. Set by whoever runs the gateway."""
     draining: bool = False
     calls: set[Call] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)

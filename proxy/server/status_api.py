@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 from proxy.routing.seat import Standing
-from proxy.server.admin_call import AdminCall, Document
+from proxy.server.admin_call import AdminCall, Document, moment
 from proxy.server.gateway import Gateway
 
 _OUT = frozenset((Standing.COOLING, Standing.SPENT, Standing.DISABLED))
@@ -15,6 +17,7 @@ def shown(gateway: Gateway, call: AdminCall) -> Document:
     call.only()
     now = gateway.now()
     states = gateway.pool.accounts(now)
+    metrics = gateway.means.metrics
     return {
         "version": gateway.version,
         "state": "draining" if gateway.draining else "ready" if states else "no account",
@@ -23,4 +26,9 @@ def shown(gateway: Gateway, call: AdminCall) -> Document:
         "accounts_available": sum(one.standing not in _OUT for one in states),
         "requests_in_flight": len(gateway.calls),
         "requests_queued": len(gateway.means.queue),
+        "ledger_behind": gateway.books.behind,
+        "ledger_takes_calls": gateway.books.open_for_calls,
+        "state_free_bytes": shutil.disk_usage(gateway.config.state.directory).free,
+        "configuration_read_at": moment(metrics.config_taken_at.values[()]),
+        "last_reload_failed": not metrics.config_taken.values[()],
     }

@@ -166,6 +166,8 @@ async def test_the_status_counts_who_could_take_a_call_and_what_runs():
         assert [(await call).status for call in calls] == [200] * 4
     assert found.pop("version")
     assert 0 <= found.pop("uptime_s") < 30
+    assert found.pop("state_free_bytes") > 0
+    assert found.pop("configuration_read_at").endswith("Z")
     # The one that is full is well.
     assert found == {
         "state": "ready",
@@ -173,6 +175,9 @@ async def test_the_status_counts_who_could_take_a_call_and_what_runs():
         "accounts_available": 1,
         "requests_in_flight": 4,
         "requests_queued": 1,
+        "ledger_behind": 0,
+        "ledger_takes_calls": True,
+        "last_reload_failed": False,
     }
 
 

@@ -244,10 +244,10 @@ def test_a_hangup_signal_reloads_and_the_log_tells_what_came_of_it(tmp_path):
         path.write_text(text + "[retry]\nattempts = 5\n")
         daemon.send_signal(signal.SIGHUP)
         assert next_line("configuration reloaded")["changes"] == ["retry.attempts: 3 -> 5"]
-        path.write_text(text + "[retry]\nattemps = 5\n")
+        path.write_text(text + "[retry]\nattempt = 5\n")
         daemon.send_signal(signal.SIGHUP)
         (fault,) = next_line("configuration not reloaded")["faults"]
-        assert "attemps" in fault
+        assert "retry.attempt:" in fault
         assert "attempts" in fault
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(10) == 0
@@ -255,3 +255,56 @@ def test_a_hangup_signal_reloads_and_the_log_tells_what_came_of_it(tmp_path):
         daemon.kill()
         daemon.wait()
         daemon.communicate()
+
+
+async def test_an_operator_reloads_over_the_daemon_s_socket(tmp_path):
+    text = config_text(upstream("http://127.0.0.1:9"))
+    async with reloadable(text, tmp_path) as one:
+        one.path.write_text(text + "[retry]\nattempts = 5\n")
+        told = await one.front.admin("POST", "reload")
+        assert (told.status, json.loads(told.body)) == (
+            200,
+            {"changes": [{"key": "retry.attempts", "what": "3 -> 5"}]},
+        )
+        one.path.write_text(text + "[retry]\nattempt = 5\n")
+        refused = await one.front.admin("POST", "reload")
+        assert refused.status == 409
+        assert b"retry.attempt:" in refused.body
+        status = json.loads((await one.front.admin("GET", "status")).body)
+        assert status["last_reload_failed"] is True
+        assert one.front.running.gateway.config.retry.attempts == 5
+
+
+def test_the_command_prints_what_is_different_or_what_is_wrong(tmp_path):
+    path = tmp_path / "config.toml"
+    text = config_text(upstream("http://127.0.0.1:9"))
+    path.write_text(text)
+    splice = [sys.executable, "-m", "proxy"]
+    environ = {**os.environ, "HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [*splice, "serve", "-c", str(path)], stderr=subprocess.PIPE, env=environ
+    ) as daemon:
+        try:
+            assert any(b'"ready"' in line for line in daemon.stderr or ())
+
+            def reloaded() -> tuple[int, str, str]:
+                done = subprocess.run(
+                    [*splice, "reload", "-c", str(path)],
+                    capture_output=True,
+                    text=True,
+                    env=environ,
+                    check=False,
+                )
+                return done.returncode, done.stdout, done.stderr
+
+            assert reloaded() == (0, "nothing has changed\n", "")
+            path.write_text(text + "[retry]\nattempts = 5\n")
+            assert reloaded() == (0, "retry.attempts: 3 -> 5\n", "")
+            path.write_text(text + "[retry]\nattempts = 0\n")
+            code, said, complaint = reloaded()
+            assert (code, said) == (1, "")
+            assert "stays as it was" in complaint
+            assert "retry.attempts" in complaint
+        finally:
+            daemon.terminate()
+            daemon.communicate()
