@@ -16,7 +16,7 @@ Dependencies point down, one layer a line (checked by ``tests/test_layers.py``):
     dialects | config   wire formats | the configuration file
     providers           the known providers, as rows
     usage               token counts
-    tasks | errors | log   what starts tasks | what a client can be told | how a line is logged
+    tasks | errors | log | notify   what starts tasks | what clients, the log and systemd are told
 """
 
 __version__ = "0.1.0"

@@ -30,6 +30,7 @@ from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log, open_log
+from proxy.notify import Notifier
 from proxy.relay.call import Means
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
@@ -80,8 +81,10 @@ async def _serve(config: Config, log: Log) -> None:
         running = await start(config, log, os.environ)
         stack.push_async_callback(running.close)
         _settle_memory()
+        running.notifier.ready()
         log.info("ready", version=__version__, listen=", ".join(map(str, config.server.listen)))
         await stop.wait()
+        running.notifier.stopping()
         log.info("stopping", in_flight=len(running.gateway.calls))
         await running.drain(config.server.grace_period)
 
@@ -118,8 +121,16 @@ def _stop_signals(at_once: Callable[[], None]) -> asyncio.Event:
 class Running:
     """A gateway that accepts requests."""
 
-    def __init__(self, gateway: Gateway, connections: Connections, log: Log, sweep: float) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        connections: Connections,
+        log: Log,
+        sweep: float,
+        notifier: Notifier,
+    ) -> None:
         self.gateway = gateway
+        self.notifier = notifier
         self.addresses: tuple[str | tuple[str, int], ...] = ()
         """Where the public listeners really are: (host, port), or the path of a unix socket."""
         self._connections = connections
@@ -182,6 +193,7 @@ class Running:
         for server in self._servers:
             await server.shutdown(timeout=1)
         self._connections.close()
+        self.notifier.close()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -195,6 +207,12 @@ class Running:
             if turn % _KEEPALIVE_SWEEPS == 0:
                 self._connections.sweep(now)
                 self.gateway.key_limits.sweep(now)
+            # From here, so that a loop that hangs and a sweep that died are both noticed.
+            self.notifier.beat(now, self._status())
+
+    def _status(self) -> str:
+        doing = "draining" if self.gateway.draining else "serving"
+        return f"{doing}, {len(self.gateway.calls)} in flight"
 
 
 def _address_of(one: socket.socket) -> str | tuple[str, int]:
@@ -253,7 +271,7 @@ async def start(
         routes=routes.find,
         version=__version__,
     )
-    running = Running(gateway, connections, log, sweep)
+    running = Running(gateway, connections, log, sweep, Notifier(environ))
     await running.listen(config, environ)
     return running
 

@@ -28,10 +28,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     Both are counted as the body arrives, so a hostile one is refused before it is all here.
     """
     _check_head(request, limit)
-    if (
-        request.transport is not None
-        and request.headers.get(_EXPECT, "").lower() == "100-continue"
-    ):
+    if request.transport is not None and request.headers.get(_EXPECT, "").lower() == "100-continue":
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content = request.content
     parts: list[bytes] = []
