@@ -137,6 +137,15 @@ def on_a_port() -> socket.socket:
     return one
 
 
+def on_a_unix_socket(path: Path) -> socket.socket:
+    """The same at ``path``."""
+    one = socket.socket(socket.AF_UNIX)
+    one.bind(str(path))
+    one.listen(4096)
+    one.settimeout(0)
+    return one
+
+
 def activated(*tables: str, **sections: str) -> str:
     """Return a configuration that listens on what systemd hands over as ``public``."""
     server = 'listen = ["systemd:public"]\n' + sections.pop("server", "")
