@@ -40,6 +40,7 @@ from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server import routes
 from proxy.server.admin import Admin
+from proxy.server.drain import drain as finish
 from proxy.server.gateway import Gateway
 from proxy.server.guard import Limits, Server
 from proxy.server.listeners import CannotListen, open_sockets, tls_context
@@ -50,8 +51,6 @@ from proxy.upstream.connections import Connections
 SWEEP = 0.25
 """Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
 _KEEPALIVE_SWEEPS = 20
-_LAST_WORDS = 1.0
-"""Seconds for the error frames of calls that were told to end."""
 _DEMO_PORT = 8080
 _DEMO_GRACE = 3.0
 
@@ -136,7 +135,8 @@ class Running:
         self._connections = connections
         self._log = log
         self._interval = sweep
-        self._listeners: list[asyncio.Server] = []
+        self._public: list[asyncio.Server] = []
+        self._private: list[asyncio.Server] = []
         self._servers: list[Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -155,42 +155,31 @@ class Running:
         server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
         admin = Server(Admin(self.gateway).handle, limits=limits)
         self._servers = [server, admin]
-        self._listeners = [
-            *await accept(server, public, context),
-            *await accept(admin, private, None),
-        ]
+        self._public = await accept(server, public, context)
+        self._private = await accept(admin, private, None)
         self._sweeper = spawn(
             self._sweep(), "sweep", lambda error: self._log.failure("the sweep died", error)
         )
 
     async def drain(self, grace: float) -> None:
-        """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over."""
-        self.gateway.draining = True
-        for listener in self._listeners:
-            listener.close()
-        if not await self._idle(grace):
-            for call in list(self.gateway.calls):
-                call.dismiss()
-            await self._idle(_LAST_WORDS)
+        """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over.
 
-    async def _idle(self, seconds: float) -> bool:
-        """Wait until no call runs, for at most ``seconds``; tell whether that is so."""
-        if not self.gateway.calls:
-            return True
-        self.gateway.idle.clear()
-        try:
-            await asyncio.wait_for(self.gateway.idle.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        The admin listener stays: it is asked what is being waited for.
+        """
+        for listener in self._public:
+            listener.close()
+        late = await finish(self.gateway, self._servers[0], grace)
+        self._log.info("drained", ended_early=late)
 
     async def close(self) -> None:
         """Drop what is left: listeners, clients, upstreams."""
-        for listener in self._listeners:
+        for listener in (*self._public, *self._private):
             listener.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for server in self._servers:
+            # Idle connections first: the shutdown would wait for their next request, and not answer it.
+            server.pre_shutdown()
             await server.shutdown(timeout=1)
         self._connections.close()
         self.notifier.close()

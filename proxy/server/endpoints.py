@@ -145,9 +145,9 @@ async def _asked(
     gateway: Gateway, exchange: Exchange, key: Key, dialect: ClientDialect, *, streams: bool
 ) -> tuple[Asked, Route]:
     """Read the request of ``key``; return it parsed, with the route of the model that it names."""
-    if gateway.draining:
-        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     body = await read_body(exchange.request, gateway.config.server.max_body)
+    if gateway.closing:
+        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     body = body.removeprefix(_BOM)
     document = parse_object(body)
     name = _model_name(document)
