@@ -23,6 +23,7 @@ asyncio.run(main())" &
 sleep 2
 report guide "$(OPENAI_API_KEY=demo sh -eu /followed.sh >/followed && echo ok)"
 key=$(sed -n 's/^the key for your clients, shown this once: //p' /followed)
+sed -i 's|gpt-6-luna|openai/demo-chat|' /call.sh
 report first-call "$(KEY=$key sh /call.sh | grep -c '"chat.completion"')"
 report config "$(stat -c '%U:%G %a' /etc/splice/config.toml)"
 report secret "$(stat -c '%U:%G %a' /etc/splice/secrets/openai)"
