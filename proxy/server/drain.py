@@ -18,8 +18,8 @@ LINGER = 0.3
 """Seconds for a request that was sent before its client could know: the longest way around the earth takes half of that."""
 _LAST_WORDS = 1.0
 """Seconds for the error frames of calls that were told to end."""
-_LOOK = 0.05
-"""Seconds between looks at the connections; each look goes through all of them."""
+_FIRST_LOOK, _LAST_LOOK = 0.001, 0.05
+"""Seconds between looks at the connections, which double: a look goes through all of them, and most waits are short or long."""
 
 
 async def drain(gateway: Gateway, server: Server, grace: float) -> int:
@@ -46,6 +46,7 @@ async def _settled(gateway: Gateway, server: Server, linger: float, seconds: flo
     loop = asyncio.get_running_loop()
     now = busy_at = loop.time()
     until = now + seconds
+    pause = _FIRST_LOOK
     while True:
         if gateway.calls or server.busy:
             busy_at = now
@@ -53,5 +54,6 @@ async def _settled(gateway: Gateway, server: Server, linger: float, seconds: flo
             return True
         if now >= until:
             return False
-        await asyncio.sleep(min(_LOOK, until - now))
+        await asyncio.sleep(min(pause, until - now))
+        pause = min(2 * pause, _LAST_LOOK)
         now = loop.time()

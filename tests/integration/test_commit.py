@@ -213,7 +213,7 @@ async def test_an_answer_without_content_is_an_answer_all_the_same(surface):
 async def test_metadata_without_end_is_let_through_and_given_up_when_no_content_comes():
     async def script(reader, writer, request):
         writer.write(spoken.HEAD)
-        while True:
+        while not writer.is_closing():
             writer.write(spoken.chunk(spoken.chat_chunk({"role": "assistant"}) * 4))
             await writer.drain()
             await asyncio.sleep(0.01)

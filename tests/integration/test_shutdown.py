@@ -34,17 +34,30 @@ RESTARTS = 10 if LONG else 2
 _PLAIN = spoken.told("openai-chat")
 
 
-async def provider(reader, writer, request):
-    """A provider that streams for as long as it is asked to, and answers the rest at once."""
-    if b'"stream": true' not in request.body:
-        writer.write(_PLAIN)
-        return
-    seconds = float(request.body.partition(b"seconds=")[2].partition(b'"')[0])
-    writer.write(spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat")))
-    for _ in range(round(seconds / EVERY)):
-        writer.write(spoken.chunk(spoken.text("openai-chat", "token ")))
-        await asyncio.sleep(EVERY)
-    writer.write(spoken.chunk(spoken.end("openai-chat")) + spoken.LAST)
+class Provider:
+    """Streams for as long as it is asked to, and answers the rest at once."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+
+    async def __call__(self, reader, writer, request) -> None:
+        if b'"stream": true' not in request.body:
+            writer.write(_PLAIN)
+            return
+        self.streams += 1
+        seconds = float(request.body.partition(b"seconds=")[2].partition(b'"')[0])
+        writer.write(spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat")))
+        for _ in range(round(seconds / EVERY)):
+            writer.write(spoken.chunk(spoken.text("openai-chat", "token ")))
+            await asyncio.sleep(EVERY)
+        writer.write(spoken.chunk(spoken.end("openai-chat")) + spoken.LAST)
+
+
+async def until(holds) -> None:
+    """Wait for something that takes as long as the machine needs."""
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 class Load:
@@ -93,6 +106,7 @@ class Load:
 async def test_sigterm_under_load_cuts_no_stream_and_fails_no_request():
     draw = random.Random(1)
     lengths = [draw.uniform(SHORTEST, LONGEST) for _ in range(STREAMS)]
+    provider = Provider()
     async with Scripted(provider) as up:
         text = activated(upstream(up.url), limits="concurrency = 1000")
         with on_a_port() as public:
@@ -103,11 +117,12 @@ async def test_sigterm_under_load_cuts_no_stream_and_fails_no_request():
                 idle.send(request("GET", "/healthz"))
                 assert "connection" not in (await idle.answer()).headers
                 async with asyncio.TaskGroup() as clients:
-                    for seconds in lengths:
-                        clients.create_task(load.stream(seconds))
                     for _ in range(WORKERS):
                         clients.create_task(load.work())
-                    await asyncio.sleep(SHORTEST * 0.8)
+                    await until(lambda: load.count["answered"] > 2 * WORKERS)
+                    for seconds in lengths:
+                        clients.create_task(load.stream(seconds))
+                    await until(lambda: provider.streams == STREAMS)
                     asked = time.monotonic()
                     daemon.asked(signal.SIGTERM)
                     await daemon.says("STOPPING=1")
@@ -121,8 +136,10 @@ async def test_sigterm_under_load_cuts_no_stream_and_fails_no_request():
                 took = time.monotonic() - asked
                 lines = daemon.lines
     recorded = [line for line in lines if line["msg"] == "request"]
+    (begun,) = (line["in_flight"] for line in lines if line["msg"] == "stopping")
+    assert begun >= STREAMS / 2
     print(  # noqa: T201 - the figures of the run
-        f"streams {STREAMS}, plain {load.count['answered']}, drained in {took:.1f} s: {dict(load.count)}"
+        f"{begun} calls running at SIGTERM; streams {STREAMS}, plain {load.count['answered']}, drained in {took:.1f} s: {dict(load.count)}"
     )
     assert load.count["whole"] == STREAMS
     assert load.count["told to close"] == WORKERS
@@ -135,7 +152,7 @@ async def test_sigterm_under_load_cuts_no_stream_and_fails_no_request():
 
 @pytest.mark.timeout(180)
 async def test_restarts_behind_the_socket_fail_nobody_they_only_make_wait():
-    async with Scripted(provider) as up:
+    async with Scripted(Provider()) as up:
         text = activated(upstream(up.url), limits="concurrency = 1000")
         with on_a_port() as public:
             load = Load(public.getsockname())
