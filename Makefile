@@ -7,6 +7,10 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
 	$$p -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
 	done; echo python3)
 PREFIX ?= /opt/splice
+# Where systemd looks for what an administrator has built; /etc/systemd/system is for changes to it.
+SYSTEMD := /usr/local/lib
+# Whether the files are for the system that runs, and not for a package or an image.
+LIVE   := $(if $(DESTDIR),,$(wildcard /run/systemd/system))
 BIN    := .venv/bin
 # Nothing of the caller's pip settings decides what is installed; a company's proxy and certificates stay.
 PIP    := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT -u PIP_TARGET -u PIP_PREFIX -u PIP_USER -u PIP_REQUIRE_VIRTUALENV \
@@ -104,10 +108,34 @@ install: ## install below PREFIX (/opt/splice) and /etc/splice; DESTDIR is respe
 # What is staged says where it will be, not where it was made.
 	@[ -z "$(DESTDIR)" ] || grep -rlIF -- "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/pyvenv.cfg" \
 		| xargs -r sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
-	@install -d -m 0755 "$(DESTDIR)/etc/splice"
+# Another user than the one who installs runs it, whatever the umask is.
+	@chmod -R go+rX "$(DESTDIR)$(PREFIX)"
+	@$(MAKE) --no-print-directory install-files
+
+# All but the venv: units, the user, the configuration's directory, the command. Whose the directories are is tmpfiles' business.
+.PHONY: install-files
+install-files:
+	@install -d "$(DESTDIR)$(SYSTEMD)/systemd/system" "$(DESTDIR)$(SYSTEMD)/sysusers.d" "$(DESTDIR)$(SYSTEMD)/tmpfiles.d"
+	@for unit in splice.service splice.socket; do \
+		sed 's|/opt/splice|$(PREFIX)|g' systemd/$$unit >"$(DESTDIR)$(SYSTEMD)/systemd/system/$$unit" || exit; \
+		chmod 0644 "$(DESTDIR)$(SYSTEMD)/systemd/system/$$unit"; \
+	done
+	@install -m 0644 systemd/sysusers.conf "$(DESTDIR)$(SYSTEMD)/sysusers.d/splice.conf"
+	@install -m 0644 systemd/tmpfiles.conf "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/splice.conf"
+	@install -d "$(DESTDIR)$(PREFIX)/share" "$(DESTDIR)$(PREFIX)/share/doc" "$(DESTDIR)$(PREFIX)/share/doc/splice"
+	@install -d "$(DESTDIR)/usr/local/bin"
+	@install -m 0644 docs/install.md config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/splice"
+	@ln -sfn "$(PREFIX)/bin/splice" "$(DESTDIR)/usr/local/bin/splice"
+	@install -d -m 0750 "$(DESTDIR)/etc/splice"
 	@[ -e "$(DESTDIR)/etc/splice/config.toml" ] \
 		|| install -m 0640 config.example.toml "$(DESTDIR)/etc/splice/config.toml"
+	@[ -z "$(LIVE)" ] || { systemd-sysusers splice.conf && systemd-tmpfiles --create splice.conf && systemctl daemon-reload; }
 
-uninstall: ## remove what install made, except /etc/splice/config.toml
+uninstall: ## remove what install made, except /etc/splice, the state and the user
 	@[ -f "$(DESTDIR)$(PREFIX)/pyvenv.cfg" ] || { echo "no installation in $(DESTDIR)$(PREFIX)" >&2; exit 1; }
+	@[ -z "$(LIVE)" ] || systemctl disable --quiet --now splice.socket splice.service
+	@rm -f -- "$(DESTDIR)$(SYSTEMD)/systemd/system/splice.service" "$(DESTDIR)$(SYSTEMD)/systemd/system/splice.socket" \
+		"$(DESTDIR)$(SYSTEMD)/sysusers.d/splice.conf" "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/splice.conf"
+	@[ "$$(readlink "$(DESTDIR)/usr/local/bin/splice")" != "$(PREFIX)/bin/splice" ] || rm -f -- "$(DESTDIR)/usr/local/bin/splice"
 	@rm -rf -- "$(DESTDIR)$(PREFIX)"
+	@[ -z "$(LIVE)" ] || systemctl daemon-reload

@@ -16,9 +16,9 @@ Dependencies point down, one layer a line (checked by ``tests/test_layers.py``):
     billing | routing   keys, prices, the books | names, accounts, cooldowns, limits
     dialects | config   wire formats | the configuration file
     providers           the known providers, as rows
-    money | usage       how an amount is written | token counts
+    money | usage       amounts and their periods | token counts
     metrics             what is counted, and its names
-    tasks | errors | log   what starts tasks | what a client can be told | how a line is logged
+    tasks | errors | log | notify   what starts tasks | what clients, the log and systemd are told
 """
 
 __version__ = "0.1.0"

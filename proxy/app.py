@@ -48,6 +48,7 @@ from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log, open_log
 from proxy.metrics import MAX_MODELS, Metrics
+from proxy.notify import Notifier
 from proxy.relay.call import Means
 from proxy.relay.queue import Queue
 from proxy.relay.settlement import Settlement
@@ -59,6 +60,7 @@ from proxy.routing.pool import Pool
 from proxy.server import routes
 from proxy.server.admin import Admin
 from proxy.server.certificate import expiry
+from proxy.server.drain import drain as finish
 from proxy.server.gateway import Gateway
 from proxy.server.guard import Limits, Server
 from proxy.server.listeners import CannotListen, OwnSocket, close_all, open_sockets, tls_context
@@ -69,9 +71,6 @@ from proxy.upstream.connections import Connections
 SWEEP = 0.25
 """Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
 _KEEPALIVE_SWEEPS = 20
-_LAST_WORDS = 1.0
-"""Seconds for the error frames of calls that were told to end."""
-"""Models without a price that are warned of: clients make names up."""
 _DEMO_PORT = 8080
 _DEMO_GRACE = 3.0
 
@@ -102,8 +101,10 @@ async def _serve(config: Config, log: Log) -> None:
         stack.push_async_callback(running.close)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
         _settle_memory()
+        running.notifier.ready()
         log.info("ready", version=__version__, listen=", ".join(map(str, config.server.listen)))
         await stop.wait()
+        running.notifier.stopping()
         log.info("stopping", in_flight=len(running.gateway.calls))
         await running.drain(config.server.grace_period)
 
@@ -148,8 +149,10 @@ class Running:
         log: Log,
         environ: Mapping[str, str],
         sweep: float,
+        notifier: Notifier,
     ) -> None:
         self.gateway = gateway
+        self.notifier = notifier
         gateway.reload = self.reload
         self._books = gateway.books
         self._environ = environ
@@ -229,19 +232,27 @@ class Running:
         Running calls end as they began. Raises ConfigError, and then everything stays as it was.
         """
         async with self._reloading:
-            gateway = self.gateway
-            before = gateway.config
-            if before.path is None:
-                raise ConfigError("found no file that the configuration was read from")
-            metrics = gateway.means.metrics
-            metrics.config_taken.set((), 0)
-            config = await asyncio.to_thread(load, before.path, self._environ)
-            _renew_certificate(config, self._tls)
-            self._adopt(config)
-            metrics.config_taken.set((), 1)
-            metrics.config_taken_at.set((), gateway.clock())
-            if config.server.tls is not None:
-                metrics.certificate_ends.set((), expiry(config.server.tls.cert_file))
+            self.notifier.reloading()
+            try:
+                return await self._reload()
+            finally:
+                # Also where nothing came of it: systemd waits for this.
+                self.notifier.ready()
+
+    async def _reload(self) -> list[Change]:
+        gateway = self.gateway
+        before = gateway.config
+        if before.path is None:
+            raise ConfigError("found no file that the configuration was read from")
+        metrics = gateway.means.metrics
+        metrics.config_taken.set((), 0)
+        config = await asyncio.to_thread(load, before.path, self._environ)
+        _renew_certificate(config, self._tls)
+        self._adopt(config)
+        metrics.config_taken.set((), 1)
+        metrics.config_taken_at.set((), gateway.clock())
+        if config.server.tls is not None:
+            metrics.certificate_ends.set((), expiry(config.server.tls.cert_file))
         return changes(before, config)
 
     def _adopt(self, config: Config) -> None:
@@ -264,26 +275,12 @@ class Running:
     async def drain(self, grace: float) -> None:
         """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over.
 
-        The admin listeners stay open: whoever waits for the end may want to see what it waits for, and cancel it.
+        The admin listener stays: it is asked what is being waited for.
         """
-        self.gateway.draining = True
         for listener in self._public:
             listener.close()
-        if not await self._idle(grace):
-            for call in list(self.gateway.calls):
-                call.dismiss()
-            await self._idle(_LAST_WORDS)
-
-    async def _idle(self, seconds: float) -> bool:
-        """Wait until no call runs, for at most ``seconds``; tell whether that is so."""
-        if not self.gateway.calls:
-            return True
-        self.gateway.idle.clear()
-        try:
-            await asyncio.wait_for(self.gateway.idle.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        late = await finish(self.gateway, self._servers[0], grace)
+        self._log.info("drained", ended_early=late)
 
     async def close(self) -> None:
         """Drop what is left: listeners, clients, upstreams."""
@@ -294,12 +291,15 @@ class Running:
         if self._sweeper is not None:
             self._sweeper.cancel()
         for server in self._servers:
+            # Idle connections first: the shutdown would wait for their next request, and not answer it.
+            server.pre_shutdown()
             await server.shutdown(timeout=1)
         self._connections.close()
         # Last, when nothing is left that could be settled.
         self._books.stop()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._books.close()
+        self.notifier.close()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -315,6 +315,12 @@ class Running:
             if turn % _KEEPALIVE_SWEEPS == 0:
                 self._connections.sweep(now)
                 self.gateway.key_limits.sweep(now)
+            # From here, so that a loop that hangs and a sweep that died are both noticed.
+            self.notifier.beat(now, self._status())
+
+    def _status(self) -> str:
+        doing = "draining" if self.gateway.draining else "serving"
+        return f"{doing}, {len(self.gateway.calls)} in flight"
 
     def _look_at_calls(self, now: float) -> None:
         # Not in the loop of the sweep: its frame would hold the last call, and its body, while it sleeps.
@@ -387,7 +393,7 @@ async def start(
         version=__version__,
         started=loop.time(),
     )
-    running = Running(gateway, connections, settlement, log, environ, sweep)
+    running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
     try:
         await running.listen()
     except CannotListen:

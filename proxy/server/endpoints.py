@@ -155,11 +155,11 @@ async def _asked(
 ) -> tuple[Asked, Route]:
     """Read the request of ``key``; return it parsed, with the route of the model that it names."""
     exchange.record.key_hash = key.hash
-    if gateway.draining:
-        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     began = gateway.now()
     body = await read_body(exchange.request, gateway.config.server.max_body)
     exchange.record.upload = gateway.now() - began
+    if gateway.closing:
+        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     body = body.removeprefix(_BOM)
     document = parse_object(body)
     name = _model_name(document)

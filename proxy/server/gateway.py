@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -55,9 +54,10 @@ class Gateway:
     reload: Callable[[], Awaitable[list[Change]]] = field(init=False, repr=False)
     """Go by the configuration file as it is now; raises ConfigError. Set by whoever runs the gateway."""
     draining: bool = False
+    """Each answer is the last one on its connection."""
+    closing: bool = False
+    """The time for calls is over: the next one is refused."""
     calls: set[Call] = field(default_factory=set)
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the last call has ended while draining."""
     digits: Digits = field(default_factory=Digits)
     random: random.Random = field(default_factory=random.Random)
 
@@ -68,8 +68,6 @@ class Gateway:
     def leave(self, call: Call) -> None:
         """Count ``call`` out."""
         self.calls.discard(call)
-        if self.draining and not self.calls:
-            self.idle.set()
 
     async def handle(self, request: web.BaseRequest) -> Written:
         """Answer one request; the one place where a GatewayError becomes an answer."""

@@ -90,7 +90,16 @@ class Limits:
 class Guard(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_address", "_body", "_flow", "_head_timeout", "_head_timer", "answering", "local")
+    __slots__ = (
+        "_address",
+        "_body",
+        "_flow",
+        "_has_sent",
+        "_head_timeout",
+        "_head_timer",
+        "answering",
+        "local",
+    )
 
     def __init__(self, server: Server, limits: Limits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
@@ -101,6 +110,8 @@ class Guard(RequestHandler):
         self._address: str | None = None
         self._body: StreamReader | None = None
         self._flow: Flow | None = None
+        self._has_sent = False
+        """Whether part of a head has come, or whole ones."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_timeout = limits.head_timeout
 
@@ -140,8 +151,22 @@ class Guard(RequestHandler):
         if self._request_count != before:
             self._body = self._messages[-1][1]
             self._disarm()
-        elif data and in_head and self._head_timer is None and not self._force_close:
-            self._arm()
+        elif data and in_head and not self._force_close:
+            self._has_sent = True
+            if self._head_timer is None:
+                self._arm()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is on its way in, being answered, or its answer on the way out."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return True
+        # A connection on which nothing has come yet may be one that a client holds in reserve.
+        if self._head_timer is not None and (self._has_sent or self._request_count > 0):
+            return True
+        transport = self.transport
+        return transport is not None and transport.get_write_buffer_size() > 0
 
     def _arm(self) -> None:
         self._head_timer = self._loop.call_later(self._head_timeout, self._head_expired)
@@ -245,6 +270,11 @@ class Server(web.Server):
     def open(self) -> int:
         """How many connections are open."""
         return self._count
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is anywhere between its first byte and the last one of its answer."""
+        return any(cast(Guard, guard).busy for guard in self.connections)
 
     def enter(self, address: str | None) -> bool:
         """Count a new connection, or return False if it is one too many; None is a unix socket."""

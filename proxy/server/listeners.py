@@ -39,7 +39,7 @@ def open_sockets(
         for address in addresses:
             match address:
                 case TcpAddress():
-                    opened += _tcp(address, section)
+                    opened += _tcp(address, section, environ)
                 case UnixAddress():
                     opened.append(_unix(address.path))
                 case SystemdAddress():
@@ -119,7 +119,7 @@ async def serve(
     ]
 
 
-def _tcp(address: TcpAddress, section: str) -> list[socket.socket]:
+def _tcp(address: TcpAddress, section: str, environ: Mapping[str, str]) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(
             address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -138,7 +138,7 @@ def _tcp(address: TcpAddress, section: str) -> list[socket.socket]:
             one.bind(where)
         except OSError as error:
             one.close()
-            raise CannotListen(_why(address, section, error)) from error
+            raise CannotListen(_why(address, section, error, _handed_over(environ))) from error
         sockets.append(one)
     return sockets
 
@@ -203,27 +203,60 @@ def _clear_the_way(path: Path) -> None:
 
 
 def _inherited(name: str, environ: Mapping[str, str]) -> list[socket.socket]:
-    """Return the sockets that systemd handed over under ``name``."""
-    count = (
-        int(environ.get("LISTEN_FDS", "0")) if environ.get("LISTEN_PID") == str(os.getpid()) else 0
-    )
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
-    sockets = [
-        socket.socket(fileno=_FIRST_FD + index)
-        for index in range(count)
-        if index < len(names) and names[index] == name
-    ]
+    """Return the sockets that systemd handed over under ``name`` (sd_listen_fds(3))."""
+    names = _handed_over(environ)
+    sockets: list[socket.socket] = []
+    with ExitStack() as undo:
+        undo.callback(close_all, sockets)
+        for index, found in enumerate(names):
+            if found == name:
+                sockets.append(_adopted(_FIRST_FD + index, name))
+        undo.pop_all()
     if not sockets:
+        others = f", found only {', '.join(map(repr, names))}" if names else ""
         raise CannotListen(
-            f"found no socket named {name!r} from systemd, expected one with FileDescriptorName={name}; "
-            "start the daemon through its socket unit"
+            f"found no socket named {name!r} from systemd{others}; expected a socket unit with FileDescriptorName={name}: "
+            "start that, and the daemon through it"
         )
-    for one in sockets:
-        one.settimeout(0)
     return sockets
 
 
-def _why(address: TcpAddress, section: str, error: OSError) -> str:
+def _handed_over(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the sockets that systemd handed over to this very process, the first of which is number 3."""
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        return []
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    return [names[index] if index < len(names) else "" for index in range(int(count))]
+
+
+def _adopted(number: int, name: str) -> socket.socket:
+    """Return the socket with this number, which has to accept connections; no process that is started later inherits it."""
+    try:
+        one = socket.socket(fileno=number)
+        accepts = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise CannotListen(
+            f"cannot use what systemd handed over as {name!r}: {error.strerror}"
+        ) from error
+    if not accepts:
+        one.close()
+        raise CannotListen(
+            f"found a socket named {name!r} from systemd that accepts no connections; "
+            "its unit needs ListenStream= and Accept=no"
+        )
+    one.set_inheritable(False)
+    one.settimeout(0)
+    return one
+
+
+def _why(address: TcpAddress, section: str, error: OSError, handed_over: list[str]) -> str:
+    if error.errno == errno.EADDRINUSE and handed_over:
+        names = " or ".join(f'"systemd:{name}"' for name in dict.fromkeys(handed_over))
+        return (
+            f"cannot listen on {address}: it is taken, and systemd has handed over a socket; "
+            f"if that is this one, set listen = [{names}] in [{section}]"
+        )
     if error.errno == errno.EADDRINUSE:
         owner = _owner(address.port)
         taken = f"it is taken by {owner}" if owner else "it is taken by another process"

@@ -520,3 +520,27 @@ async def test_nothing_is_decompressed():
             + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
         )
         assert (await client.answer())[2] == b"abc"
+
+
+async def test_a_connection_is_busy_from_a_requests_first_byte_to_its_answers_last():
+    go_on = asyncio.Event()
+
+    async def handler(request):
+        await go_on.wait()
+        return web.Response(text="a")
+
+    async with serving(handler) as gateway:
+        server = gateway.server
+        client = await gateway.client()
+        await settled(lambda: server.open)
+        await settled(lambda: not server.busy)
+        for _ in range(2):
+            client.send(GET[:5])
+            await settled(lambda: server.busy)
+            client.send(GET[5:])
+            await asyncio.sleep(0.01)
+            assert server.busy
+            go_on.set()
+            await client.answer()
+            await settled(lambda: not server.busy)
+            go_on.clear()
