@@ -34,6 +34,7 @@ from proxy.config import (
     Change,
     Config,
     ConfigError,
+    ReadOn,
     admin_socket,
     changes,
     key_hash,
@@ -266,6 +267,7 @@ class Running:
         self._settlement.tally = _tally(config, gateway.catalog, gateway.means.metrics)
         gateway.keyring = Keyring(config.keys)
         gateway.counts_tokens = _counts_tokens(config)
+        gateway.reads_on = _reads_on(config)
         gateway.config = config
         self._log.level = config.logging.level
         self._servers[0].trust(config.server.trusted_proxies)
@@ -383,6 +385,7 @@ async def start(
         pool=pool,
         key_limits=KeyLimits(config.models, config.limits.concurrency),
         counts_tokens=_counts_tokens(config),
+        reads_on=_reads_on(config),
         means=means,
         books=books,
         memory=Memory(),
@@ -429,6 +432,12 @@ def _renew_certificate(config: Config, context: ssl.SSLContext | None) -> None:
     except CannotListen as error:
         raise ConfigError(f"server.tls: {error}") from error
     context.load_cert_chain(config.server.tls.cert_file, config.server.tls.key_file)
+
+
+def _reads_on(config: Config) -> bool:
+    """Tell whether any answer is read on when its client has left."""
+    chosen = [config.streaming.on_disconnect, *(one.on_disconnect for one in config.accounts)]
+    return any(isinstance(one, ReadOn) for one in chosen)
 
 
 def _counts_tokens(config: Config) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from proxy.billing.tariff import Quote, Quotes, Tariff
-from proxy.config.model import Retry, Streaming, Target
+from proxy.config.model import ReadOn, Retry, Streaming, Target
 from proxy.dialects.answer import Answer, Translation, Whole
 from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
 from proxy.errors import GatewayError, Kind
@@ -102,7 +102,8 @@ class Call:
         self._headers = headers
         self._draw = draw
         self._make_plan = make_plan
-        self._task = task
+        self.task = task
+        """What ``run`` runs in; may be set before that."""
         self._key = key
         self._tokens = tokens
         self._fallbacks = fallbacks
@@ -128,7 +129,7 @@ class Call:
 
         Once a head is out, a failure is told in the stream and nothing is raised.
         """
-        self._waiting = self._task
+        self._waiting = self.task
         try:
             delivered = await self._try_accounts()
         except GatewayError as error:
@@ -456,6 +457,24 @@ class Call:
             self._settled = True
             self.record.ended = self._loop.time()
             self._means.settle(self.record)
+
+    def client_left(self) -> float | None:
+        """Return for how many seconds to read on to learn what was used; None: not at all.
+
+        If it is read on, nobody else is asked for it, and its books close when its upstream, or that time, ends.
+        """
+        attempt, lease = self._attempt, self._lease
+        if attempt is None or lease is None or attempt.outcome.done():
+            return None
+        chosen = lease.seat.account.on_disconnect or self._means.streaming.on_disconnect
+        if not isinstance(chosen, ReadOn):
+            return None
+        self.record.status = _CLIENT_LEFT
+        self.record.error = self._last_word = GatewayError(
+            Kind.CLIENT_CLOSED, evidence="the client left, and its answer was read on"
+        )
+        self.resume()
+        return chosen.seconds
 
     def release(self) -> None:
         """Let go of the last try, which knows this call: a cycle would live until the collector came."""

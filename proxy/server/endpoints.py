@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,8 @@ from proxy.providers import Provider
 from proxy.relay.call import Call, CannotCount
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
-from proxy.routing.limits import Refusal, admit, standing
-from proxy.server import listing
+from proxy.routing.limits import Grant, Limiter, Refusal, admit, standing
+from proxy.server import listing, read_on
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
@@ -221,6 +221,14 @@ async def _carry(
         quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
         fallbacks=_fallbacks(gateway, key, route),
     )
+    running = _run(gateway, exchange, call, grant, partial(_left, limiters, asked.dialect, fields))
+    await (read_on.outlive(gateway, call, running) if gateway.reads_on else running)
+
+
+async def _run(
+    gateway: Gateway, exchange: Exchange, call: Call, grant: Grant, left: Callable[[Gateway], bytes]
+) -> None:
+    """Run a call that was let in; ``left`` returns the header lines of one that has taken nothing after all."""
     guard = exchange.request.protocol
     exchange.answering()
     gateway.enter(call)
@@ -238,15 +246,17 @@ async def _carry(
         gateway.leave(call)
         call.release()
         if exchange.record.error is not None and not exchange.record.attempts:
-            now = gateway.now()
-            grant.cancel(now)
-            # What is left is told as it is now: this call has taken nothing.
-            left = limit_fields(standing(limiters, now), asked.dialect, gateway.clock())
-            exchange.delivery.fields = fields + left
+            grant.cancel(gateway.now())
+            exchange.delivery.fields = left(gateway)
         else:
             grant.release(_used(exchange.record), gateway.now())
         if isinstance(guard, Guard):
             guard.flow = None
+
+
+def _left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
+    """Return ``fields`` with what is left of the limits now."""
+    return fields + limit_fields(standing(limiters, gateway.now()), dialect, gateway.clock())
 
 
 def _used(record: Record) -> int | None:

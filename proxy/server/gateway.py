@@ -58,6 +58,10 @@ class Gateway:
     closing: bool = False
     """The time for calls is over: the next one is refused."""
     calls: set[Call] = field(default_factory=set)
+    reads_on: bool = False
+    """Somebody wants to know what a call used whose client has left."""
+    reading_on: int = 0
+    """How many such calls there are."""
     digits: Digits = field(default_factory=Digits)
     random: random.Random = field(default_factory=random.Random)
 
