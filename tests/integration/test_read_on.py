@@ -61,6 +61,10 @@ async def leave(front: Gateway, surface: str, up: Scripted, *, stream: bool = Tr
     wire.leave()
 
 
+async def asked(up: Scripted, times: int) -> None:
+    await settled(lambda: len(up.requests) == times)
+
+
 def nothing_runs(front: Gateway) -> bool:
     inside = front.running.gateway
     now = asyncio.get_running_loop().time()
@@ -155,7 +159,7 @@ async def test_so_many_are_read_on_and_no_more(monkeypatch):
     async with in_front_of(held, streaming=READ_ON) as (front, up):
         for number in range(4):
             await leave(front, "chat", up)
-            await settled(lambda number=number: len(up.requests) == number + 1)
+            await asked(up, number + 1)
         lines = await front.requests(2)
         assert front.running.gateway.reading_on == 2
         assert [line["estimated"] for line in lines] == [True, True]
