@@ -67,7 +67,7 @@ from proxy.server.guard import Limits, Server
 from proxy.server.listeners import CannotListen, OwnSocket, close_all, open_sockets, tls_context
 from proxy.server.listeners import serve as accept
 from proxy.tasks import spawn
-from proxy.upstream.connections import Connections
+from proxy.upstream.connections import Connections, system_tls
 
 SWEEP = 0.25
 """Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
@@ -354,8 +354,11 @@ async def start(
     root = logging.getLogger()
     root.handlers = [bridge]
     root.setLevel(logging.WARNING)
-    books = await Books.open(
-        config.state.directory, log, wall=time.time, retain=config.state.retain_requests
+    books, tls = await asyncio.gather(
+        Books.open(
+            config.state.directory, log, wall=time.time, retain=config.state.retain_requests
+        ),
+        _verification(config, tls),
     )
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
@@ -432,6 +435,23 @@ def _renew_certificate(config: Config, context: ssl.SSLContext | None) -> None:
     except CannotListen as error:
         raise ConfigError(f"server.tls: {error}") from error
     context.load_cert_chain(config.server.tls.cert_file, config.server.tls.key_file)
+
+
+async def _verification(config: Config, tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Return what upstreams are verified against, made in a thread; None if nobody is called over TLS."""
+    if tls is not None:
+        return tls
+    called = [
+        url
+        for account in config.accounts
+        for provider in (config.providers[account.provider],)
+        for url in (account.base_url or provider.base_url, *provider.base_urls.values())
+    ]
+    return await asyncio.to_thread(system_tls) if any(map(_is_secure, called)) else None
+
+
+def _is_secure(url: str) -> bool:
+    return url.startswith("https:")
 
 
 def _reads_on(config: Config) -> bool:

@@ -81,6 +81,13 @@ def _address(url: str) -> tuple[Literal["http", "https"], str, int]:
     return scheme, host, port
 
 
+def system_tls() -> ssl.SSLContext:
+    """Return what verifies providers against the system's certificates: some 60 ms, most of them without the interpreter's lock."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 class ConnectFailed(Exception):
     """No connection; ``detail`` says why, for an operator."""
 
@@ -117,9 +124,6 @@ class Connections:
         self._keepalive = keepalive
         self._connect_timeout = connect_timeout
         self._idle_per_origin = idle_per_origin
-        if tls is None:
-            tls = ssl.create_default_context()
-            tls.set_alpn_protocols(["http/1.1"])
         self._tls = tls
         self._closed = False
         self._open: dict[Connection, Origin] = {}
@@ -214,7 +218,7 @@ class Connections:
         return connection
 
     async def _open_transport(self, origin: Origin, connection: Connection) -> None:
-        tls = self._tls if origin.scheme == "https" else None
+        tls = self._verification() if origin.scheme == "https" else None
         name = origin.host if tls else None
         if origin.proxy is None:
             sock = await self._reach(origin.host, origin.port)
@@ -240,6 +244,12 @@ class Connections:
                     raise ConnectionResetError("the connection was lost during the TLS handshake")
                 connection.connection_made(secured)
             undo.pop_all()
+
+    def _verification(self) -> ssl.SSLContext:
+        if self._tls is None:
+            # Who knows beforehand that it is needed has it made elsewhere than on the loop.
+            self._tls = system_tls()
+        return self._tls
 
     async def _reach(self, host: str, port: int) -> socket.socket:
         # uvloop's create_connection tries the addresses one after the other, so a host whose IPv6 route swallows
