@@ -34,9 +34,9 @@ class Held:
         self.go_on = asyncio.Event()
         self.sent = asyncio.Event()
         if stream:
-            said = spoken.metadata(dialect) + spoken.text(dialect, "Hel")
+            said = spoken.metadata(dialect) + spoken.text(dialect, "He")
             self.begun = spoken.HEAD + spoken.chunk(said)
-            self.rest = spoken.chunk(spoken.more(dialect, "lo") + spoken.end(dialect, "Hello"))
+            self.rest = spoken.chunk(spoken.more(dialect, "llo") + spoken.end(dialect, "Hello"))
             self.rest += spoken.LAST
         else:
             self.begun, self.rest = b"", spoken.told(dialect)
