@@ -15,6 +15,7 @@ BIN    := .venv/bin
 # Nothing of the caller's pip settings decides what is installed; a company's proxy and certificates stay.
 PIP    := env -u PIP_FIND_LINKS -u PIP_CONSTRAINT -u PIP_TARGET -u PIP_PREFIX -u PIP_USER -u PIP_REQUIRE_VIRTUALENV \
           PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+UNITS   := splice.socket splice.service splice-backup.timer splice-backup.service
 SOURCES := proxy tests $(wildcard bench)
 
 # What decides and does no I/O is covered to the last branch, by its own tests. Only examples count: a branch that nothing but
@@ -116,7 +117,7 @@ install: ## install below PREFIX (/opt/splice) and /etc/splice; DESTDIR is respe
 .PHONY: install-files
 install-files:
 	@install -d "$(DESTDIR)$(SYSTEMD)/systemd/system" "$(DESTDIR)$(SYSTEMD)/sysusers.d" "$(DESTDIR)$(SYSTEMD)/tmpfiles.d"
-	@for unit in splice.service splice.socket; do \
+	@for unit in $(UNITS); do \
 		sed 's|/opt/splice|$(PREFIX)|g' systemd/$$unit >"$(DESTDIR)$(SYSTEMD)/systemd/system/$$unit" || exit; \
 		chmod 0644 "$(DESTDIR)$(SYSTEMD)/systemd/system/$$unit"; \
 	done
@@ -133,8 +134,8 @@ install-files:
 
 uninstall: ## remove what install made, except /etc/splice, the state and the user
 	@[ -f "$(DESTDIR)$(PREFIX)/pyvenv.cfg" ] || { echo "no installation in $(DESTDIR)$(PREFIX)" >&2; exit 1; }
-	@[ -z "$(LIVE)" ] || systemctl disable --quiet --now splice.socket splice.service
-	@rm -f -- "$(DESTDIR)$(SYSTEMD)/systemd/system/splice.service" "$(DESTDIR)$(SYSTEMD)/systemd/system/splice.socket" \
+	@[ -z "$(LIVE)" ] || systemctl disable --quiet --now $(UNITS)
+	@rm -f -- $(UNITS:%="$(DESTDIR)$(SYSTEMD)/systemd/system/%") \
 		"$(DESTDIR)$(SYSTEMD)/sysusers.d/splice.conf" "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/splice.conf"
 	@[ "$$(readlink "$(DESTDIR)/usr/local/bin/splice")" != "$(PREFIX)/bin/splice" ] || rm -f -- "$(DESTDIR)/usr/local/bin/splice"
 	@rm -rf -- "$(DESTDIR)$(PREFIX)"

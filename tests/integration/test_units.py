@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -71,6 +73,8 @@ def test_what_is_installed_and_removed_again(tmp_path):
         "opt/splice/share/doc/splice/config.example.toml",
         "opt/splice/share/doc/splice/install.md",
         "usr/local/bin/splice",
+        "usr/local/lib/systemd/system/splice-backup.service",
+        "usr/local/lib/systemd/system/splice-backup.timer",
         "usr/local/lib/systemd/system/splice.service",
         "usr/local/lib/systemd/system/splice.socket",
         "usr/local/lib/sysusers.d/splice.conf",
@@ -117,8 +121,45 @@ def test_the_sockets_name_is_the_one_that_the_documents_use():
     assert socket["ListenStream"] == [str(default("listen")[0])]
 
 
+def test_the_backup_is_the_command_with_a_file_of_its_own_and_old_ones_go(installed, tmp_path):
+    _, prefix = installed
+    config = tmp_path / "config.toml"
+    config.write_text(
+        '[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = []\n[state]\ndirectory = "state"\n'
+    )
+    daemon = subprocess.Popen(
+        [prefix / "bin/splice", "-c", config, "serve"], stderr=subprocess.PIPE
+    )
+    assert any(b'"ready"' in line for line in daemon.stderr or ())
+    daemon.terminate()
+    daemon.communicate()
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    old = backups / "ledger-20200101T000000Z.db"
+    old.touch()
+    os.utime(old, (0, 0))
+    service = settings("splice-backup.service")
+    for command in (*service["ExecStart"], *service["ExecStartPost"]):
+        # What systemd makes of it before it runs it.
+        line = command.replace("$$", "$").replace("%%", "%").replace("/opt/splice", str(prefix))
+        line = line.replace("/etc/splice/config.toml", str(config))
+        arguments = [one.replace("${STATE_DIRECTORY}", str(backups)) for one in shlex.split(line)]
+        done = subprocess.run(
+            arguments,
+            env={**os.environ, "STATE_DIRECTORY": str(backups)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    (made_now,) = backups.iterdir()
+    assert re.fullmatch(r"ledger-\d{8}T\d{6}Z\.db", made_now.name)
+
+
 @needs_systemd
-@pytest.mark.parametrize("unit", ["splice.service", "splice.socket"])
+@pytest.mark.parametrize(
+    "unit", ["splice.service", "splice.socket", "splice-backup.service", "splice-backup.timer"]
+)
 def test_systemd_finds_nothing_wrong(installed, unit):
     into, _ = installed
     path = into / "usr/local/lib/systemd/system" / unit
@@ -132,9 +173,10 @@ def test_systemd_finds_nothing_wrong(installed, unit):
 
 
 @needs_systemd
-def test_the_service_is_exposed_to_little(installed):
+@pytest.mark.parametrize("unit", ["splice.service", "splice-backup.service"])
+def test_the_services_are_exposed_to_little(installed, unit):
     into, _ = installed
-    path = into / "usr/local/lib/systemd/system/splice.service"
+    path = into / "usr/local/lib/systemd/system" / unit
     done = subprocess.run(
         [ANALYZE, "security", "--offline=true", "--no-pager", "--threshold=13", path],
         check=False,
