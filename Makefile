@@ -20,7 +20,7 @@ SOURCES := proxy tests $(wildcard bench)
 
 # What decides and does no I/O is covered to the last branch, by its own tests. Only examples count: a branch that nothing but
 # random input reaches is one that no test says anything of.
-PURE       := proxy/dialects/*,proxy/routing/*,proxy/billing/keys.py,proxy/billing/prices.py,proxy/billing/credit.py
+PURE       := proxy/dialects/*,proxy/routing/*,proxy/billing/keys.py,proxy/billing/prices.py,proxy/billing/credit.py,proxy/billing/spent.py,proxy/billing/wallets.py
 PURE_TESTS := tests/unit/dialects tests/unit/routing tests/unit/billing
 
 .PHONY: help setup setup-run run test check fmt lint unit chaos bench corpus prices covered coverage install uninstall

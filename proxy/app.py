@@ -10,6 +10,7 @@ import platform
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import sys
 import tempfile
@@ -28,8 +29,11 @@ from proxy import demo as demo_provider
 from proxy.billing import pricelist
 from proxy.billing.books import Books
 from proxy.billing.keys import Keyring
+from proxy.billing.ledger import ReadTooLong
+from proxy.billing.spent import Spent
 from proxy.billing.state import Unusable
 from proxy.billing.tariff import Tariff
+from proxy.billing.wallets import Wallets
 from proxy.config import (
     Change,
     Config,
@@ -72,6 +76,8 @@ from proxy.upstream.connections import Connections, system_tls
 SWEEP = 0.25
 """Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
 _KEEPALIVE_SWEEPS = 20
+_COUNT_AGAIN = 5.0
+"""Seconds until a count of what was spent that failed is tried again."""
 _DEMO_PORT = 8080
 _DEMO_GRACE = 3.0
 
@@ -173,6 +179,7 @@ class Running:
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
+        self._counting: asyncio.Task[None] | None = None
         self._keepers = [
             spawn(
                 work(), name, lambda error: self._log.failure("a keeper of the books died", error)
@@ -262,6 +269,7 @@ class Running:
         now = gateway.now()
         gateway.pool.adopt(config, now, gateway.clock())
         gateway.key_limits.adopt(config.models, config.limits.concurrency)
+        gateway.means.wallets.adopt(config.keys)
         gateway.means = replace(gateway.means, **_chosen(config))
         gateway.catalog = Catalog(config)
         self._settlement.tally = _tally(config, gateway.catalog, gateway.means.metrics)
@@ -290,8 +298,9 @@ class Running:
             self._own.remove()
         for listener in (*self._public, *self._private):
             listener.close()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for task in (self._sweeper, self._counting):
+            if task is not None:
+                task.cancel()
         for server in self._servers:
             # Idle connections first: the shutdown would wait for their next request, and not answer it.
             server.pre_shutdown()
@@ -313,6 +322,12 @@ class Running:
             now = loop.time()
             lag.observe((), max(now - due, 0.0))
             self._look_at_calls(now)
+            if self.gateway.means.wallets.uncounted and self._counting is None:
+                self._counting = spawn(
+                    self._count_anew(),
+                    "count",
+                    lambda error: self._log.failure("wallets could not be counted", error),
+                )
             turn += 1
             if turn % _KEEPALIVE_SWEEPS == 0:
                 self._connections.sweep(now)
@@ -323,6 +338,16 @@ class Running:
     def _status(self) -> str:
         doing = "draining" if self.gateway.draining else "serving"
         return f"{doing}, {len(self.gateway.calls)} in flight"
+
+    async def _count_anew(self) -> None:
+        """Count what wallets with new terms have spent."""
+        try:
+            await count(self._books, self.gateway.means.wallets, self.gateway.clock)
+        except (ReadTooLong, sqlite3.Error) as error:
+            self._log.failure("what keys have spent could not be read, and is tried again", error)
+            await asyncio.sleep(_COUNT_AGAIN)
+        finally:
+            self._counting = None
 
     def _look_at_calls(self, now: float) -> None:
         # Not in the loop of the sweep: its frame would hold the last call, and its body, while it sleeps.
@@ -360,6 +385,7 @@ async def start(
         ),
         _verification(config, tls),
     )
+    wallets = Wallets(config.keys)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())
@@ -371,6 +397,7 @@ async def start(
         clock=time.time,
         queue=Queue(),
         pool=pool,
+        wallets=wallets,
         connections=connections,
         **_chosen(config),
         frame_error={
@@ -401,11 +428,27 @@ async def start(
     )
     running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
     try:
+        for name, spent in (await count(books, wallets, time.time)).items():
+            seat = pool.seat(name)
+            if seat is not None and seat.budget is not None:
+                seat.spend(spent.within(seat.budget.period), loop.time(), time.time())
         await running.listen()
+    except (ReadTooLong, sqlite3.Error) as error:
+        await running.close()
+        raise Unusable(
+            f"cannot add up what was spent ({error}), expected a ledger that can be read"
+        ) from error
     except CannotListen:
         await running.close()
         raise
     return running
+
+
+async def count(books: Books, wallets: Wallets, clock: Callable[[], float]) -> Mapping[str, Spent]:
+    """Have every wallet go by what the books say was spent; return what was spent with accounts. Raises ReadTooLong, sqlite3.Error."""
+    by_wallet, by_account = await books.spent()
+    wallets.count(by_wallet, clock())
+    return by_account
 
 
 def _chosen(config: Config) -> dict[str, Any]:

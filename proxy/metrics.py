@@ -207,6 +207,19 @@ METRICS = {
             ("key", "team"),
             "What each key pays, with [metrics] keys.",
         ),
+        Metric("credit_holds", "gauge", (), "Calls that run and for which money is held."),
+        Metric(
+            "credit_holds_usd",
+            "gauge",
+            (),
+            "What is held for them; what is held of a key and of its team counts once.",
+        ),
+        Metric(
+            "key_budget_remaining_usd",
+            "gauge",
+            ("key", "period"),
+            "What is left of each key's budget, with [metrics] keys; below 0 if calls cost more than was held.",
+        ),
         # Accounts.
         Metric(
             "upstream_attempts_total",

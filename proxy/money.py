@@ -45,18 +45,32 @@ def window(period: Period, wall: float) -> tuple[float, float | None]:
 class Spending:
     """What has been spent in the window that is running. ``wall`` is the time since 1970; amounts are micro-USD."""
 
-    __slots__ = ("_ends", "_spent", "period")
+    __slots__ = ("_begins", "_ends", "_spent", "period")
 
     def __init__(self, period: Period) -> None:
         self.period: Period = period
         self._spent = 0
+        self._begins = 0.0
         # A window that ended long ago: the first question begins the present one.
         self._ends = None if period == "total" else 0.0
 
     def add(self, micro: int, wall: float) -> None:
-        """Count what was spent at ``wall``; also what an earlier process counted in this window."""
+        """Count what was spent at ``wall``; also what an earlier process counted in this window.
+
+        What belongs to a window that has ended is not counted any more.
+        """
+        if self.covers(wall):
+            self._spent += micro
+
+    def covers(self, wall: float) -> bool:
+        """Tell whether the window that is running holds ``wall``: False if that was before it."""
         self._roll(wall)
-        self._spent += micro
+        return wall >= self._begins
+
+    def restore(self, micro: int, wall: float) -> None:
+        """Have ``micro`` be what was spent in the window that holds ``wall``."""
+        self._roll(wall)
+        self._spent = micro
 
     def spent(self, wall: float) -> int:
         """Return what has been spent in the window that holds ``wall``."""
@@ -71,7 +85,7 @@ class Spending:
     def _roll(self, wall: float) -> None:
         if self._ends is not None and wall >= self._ends:
             self._spent = 0
-            self._ends = window(self.period, wall)[1]
+            self._begins, self._ends = window(self.period, wall)
 
     def __repr__(self) -> str:
         return f"<Spending {self._spent} micro-USD, {self.period}>"

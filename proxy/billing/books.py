@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from proxy.billing import database, state
+from proxy.billing import database, spent, state
 from proxy.billing.entry import (
     ANSWER_ID,
     KEY_HASH,
@@ -33,7 +33,9 @@ from proxy.billing.entry import (
 )
 from proxy.billing.journal import Journal, Position, scan
 from proxy.billing.ledger import Damaged, Ledger, damaged
+from proxy.billing.spent import Spent
 from proxy.log import Log
+from proxy.money import window
 
 SYNC = 0.025
 """Seconds between syncs of the journal: what a power loss may take."""
@@ -50,6 +52,8 @@ RETRY_AFTER = 5
 _REPLAYED = 10_000
 """Rows in a batch of a replay, when nobody waits for the loop."""
 _UPKEEP = 60.0
+_COUNTED = 60.0
+"""Seconds that adding up what everybody has spent may take: half a second for a million daily sums."""
 _LARGE_LOG = 256 << 20
 """Bytes of the database's own log from which somebody should look who has been reading for so long."""
 
@@ -182,6 +186,26 @@ class Books:
     def waiting(self) -> Waiting:
         """Return what the ledger does not have yet. Asked for before the ledger is."""
         return Waiting([*self._batch, *self._pending], self.ledger.serial)
+
+    async def spent(self) -> tuple[dict[str, Spent], dict[str, Spent]]:
+        """Return what each wallet and what each account has spent up to this very moment, not that of the call.
+
+        Nothing may be awaited before it is used. Accounts lack what the ledger does not have yet. Raises ReadTooLong, sqlite3.Error.
+        """
+        while True:
+            before = self.waiting()
+            wall = self._wall()
+            serial, (wallets, accounts) = await self.ledger.read(
+                spent.wallets(wall), spent.accounts(wall), within=_COUNTED
+            )
+            after = self.waiting()
+            # Else so much was settled and booked meanwhile that neither look has seen all of it, or a day has begun.
+            if after.begins <= before.ends and window("day", self._wall()) == window("day", wall):
+                break
+        found = spent.read(wallets)
+        spent.add(found, before.since(serial), wall)
+        spent.add(found, after.since(before.ends), wall)
+        return found, spent.read(accounts)
 
     # Syncing.
 
@@ -386,6 +410,16 @@ class Waiting:
     def __init__(self, rows: list[Row], booked: int) -> None:
         self._rows = rows
         self._booked = booked
+
+    @property
+    def begins(self) -> int:
+        """How many rows had been given to the ledger before the first of these."""
+        return self._booked
+
+    @property
+    def ends(self) -> int:
+        """How many there are up to the last of these."""
+        return self._booked + len(self._rows)
 
     def since(self, serial: int) -> list[Row]:
         """Return what it still did not have when it had been given ``serial`` rows."""

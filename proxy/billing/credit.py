@@ -7,6 +7,7 @@ Rules that hold here:
 2. A hold is settled once, by what the call cost. That may be more than was held, since a hold is an estimate: then what is
    there goes below zero by the difference, and nothing more is held before it is made good.
 3. A month's allowance is spent before the credit, and what is left of it ends with the month.
+4. A call belongs to the day and the month in which it began, as in the ledger: so both count the same.
 
 Amounts are micro-USD; ``wall`` is the time since 1970.
 """
@@ -103,14 +104,32 @@ class Wallet:
         """Add to the credit, or take back from it (below 0)."""
         self.credit += amount
 
-    def charge(self, amount: int, wall: float) -> None:
-        """Take what a call cost: from the allowance of the month, then from the credit. Counted by the budget either way."""
-        self._budget.add(amount, wall)
+    def restore(self, credit: int, covered: int, spent: int, wall: float) -> None:
+        """Have the credit, what this month's allowance has covered and what the budget's window has seen be these."""
+        self.credit = credit
+        self._drawn.restore(covered, wall)
+        self._budget.restore(spent, wall)
+
+    def charge(self, amount: int, began: float) -> int:
+        """Take what a call cost that began at ``began``: from the allowance of the month, then from the credit.
+
+        Counted by the budget either way. Return what came out of the credit.
+        """
+        self._budget.add(amount, began)
+        drawn = self.draws(amount, began)
+        if self.terms.prepaid:
+            self._drawn.add(amount - drawn, began)
+            self.credit -= drawn
+        return drawn
+
+    def draws(self, amount: int, began: float) -> int:
+        """Return how much of ``amount`` would come out of the credit: what the allowance does not cover."""
         if not self.terms.prepaid:
-            return
-        drawn = min(amount, max(self.terms.allowance - self._drawn.spent(wall), 0))
-        self._drawn.add(drawn, wall)
-        self.credit -= amount - drawn
+            return 0
+        if not self._drawn.covers(began):
+            # What was left of that month's allowance has ended with it.
+            return amount
+        return amount - min(amount, max(self.terms.allowance - self._drawn.spent(began), 0))
 
     def spent(self, wall: float) -> int:
         """Return what was spent in the budget's window."""
@@ -150,37 +169,39 @@ class Wallet:
 class Hold:
     """What a call that runs may cost. ``settle`` belongs into a ``finally``; the second time it does nothing."""
 
-    __slots__ = ("_open", "_wallets", "amount")
+    __slots__ = ("_open", "amount", "wallets")
 
     def __init__(self, wallets: Sequence[Wallet], amount: int) -> None:
-        self._wallets = wallets
+        self.wallets = wallets
         self._open = True
         self.amount = amount
 
     def grow(self, more: int, wall: float) -> Short | None:
         """Hold ``more`` as well; return what does not cover it, and then nothing has changed."""
-        for wallet in self._wallets:
+        for wallet in self.wallets:
             short = wallet.short_of(more, wall)
             if short is not None:
                 return short
-        for wallet in self._wallets:
+        for wallet in self.wallets:
             wallet.held += more
         self.amount += more
         return None
 
-    def settle(self, price: int, wall: float) -> None:
-        """Let go of what is held, and charge what the call cost."""
+    def settle(self, price: int, began: float) -> tuple[int, ...]:
+        """Let go of what is held, and charge what the call cost that began at ``began``.
+
+        Return what came out of the credit of each wallet; nothing the second time.
+        """
         if not self._open:
-            return
+            return ()
         self._open = False
-        for wallet in self._wallets:
+        for wallet in self.wallets:
             wallet.held -= self.amount
-            if price:
-                wallet.charge(price, wall)
+        return tuple([wallet.charge(price, began) for wallet in self.wallets])
 
     def __repr__(self) -> str:
         state = "" if self._open else ", settled"
-        return f"<Hold {self.amount} micro-USD of {len(self._wallets)} wallets{state}>"
+        return f"<Hold {self.amount} micro-USD of {len(self.wallets)} wallets{state}>"
 
 
 def hold(wallets: Iterable[Wallet], amount: int, wall: float) -> Hold | Short:

@@ -59,12 +59,19 @@ COLUMNS = (
     "upstream_request_id",
     "client_request_id",
     "trace_id",
+    "key_drawn_micro",
+    "team_drawn_micro",
 )
 
 REQUEST_ID = COLUMNS.index("request_id")
 ANSWER_ID = COLUMNS.index("answer_id")
 STARTED = COLUMNS.index("started")
 KEY_HASH = COLUMNS.index("key_hash")
+KEY_NAME = COLUMNS.index("key_name")
+TEAM = COLUMNS.index("team")
+PRICE = COLUMNS.index("price_micro")
+KEY_DRAWN = COLUMNS.index("key_drawn_micro")
+TEAM_DRAWN = COLUMNS.index("team_drawn_micro")
 STATUS = COLUMNS.index("status")
 ERROR_TYPE = COLUMNS.index("error_type")
 

@@ -27,6 +27,8 @@ SUMS: Mapping[str, str] = {
             "price_micro",
         )
     },
+    # An earlier version's requests have none.
+    **{name: f"coalesce(sum({name}), 0)" for name in ("key_drawn_micro", "team_drawn_micro")},
 }
 """What is added up for a day, and how it is had from requests."""
 TOKENS = (

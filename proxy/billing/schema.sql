@@ -1,5 +1,5 @@
 -- The ledger, as of its first version. requests_v1 and usage_daily_v1 are for everybody; the tables are not.
--- The columns of requests, from request_id on, are those of proxy.billing.entry.COLUMNS, in that order.
+-- The columns of requests, from request_id on, are the first of proxy.billing.entry.COLUMNS, in that order.
 
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY,

@@ -149,6 +149,12 @@ def openai(model: str) -> OpenAI:
     )
 
 
+def most_output(model: str) -> int | None:
+    """Return how many tokens a model says at most in one answer, by the name that its provider knows; None: no table tells."""
+    name = model.rpartition("/")[2]
+    return claude(model).max_output if name.startswith("claude-") else None
+
+
 def snap(effort: Effort, accepted: Sequence[Effort]) -> Effort:
     """Return the lowest accepted effort that is not below ``effort``, else the highest accepted."""
     wanted = EFFORTS.index(effort)

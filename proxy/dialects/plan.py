@@ -25,7 +25,7 @@ from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
-from proxy.dialects.native import with_model
+from proxy.dialects.native import with_first_member, with_model
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
@@ -52,6 +52,8 @@ class Client:
     heartbeat: bytes | None
     turns: str
     """The field that holds the conversation."""
+    limits: tuple[str, ...] = ("max_tokens",)
+    """The fields that limit the output; the first is set where a limit has to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ CLIENTS: Mapping[ClientDialect, Client] = {
         chat_encode.write_answer,
         chat_encode.HEARTBEAT,
         "messages",
+        ("max_tokens", "max_completion_tokens"),
     ),
     "messages": Client(
         "anthropic",
@@ -86,6 +89,7 @@ CLIENTS: Mapping[ClientDialect, Client] = {
         responses_encode.write_answer,
         responses_encode.HEARTBEAT,
         "input",
+        ("max_output_tokens",),
     ),
 }
 
@@ -140,6 +144,30 @@ class Asked:
             except GatewayError:
                 self._estimated = len(self.body) // 4
         return self._estimated
+
+    @property
+    def output_limit(self) -> int | None:
+        """How many tokens the client wants to be told at most; of two limits the higher, since providers differ in which counts."""
+        found = [self.document.get(name) for name in CLIENTS[self.dialect].limits]
+        return max([limit for limit in found if limit is not None], default=None)
+
+    @property
+    def choices(self) -> int:
+        """How many answers the client wants."""
+        wanted = self.document.get("n") if self.dialect == "chat" else None
+        return 1 if wanted is None else int(wanted)
+
+    def limit_output(self, tokens: int) -> None:
+        """Want no more than ``tokens`` of an answer that the client did not limit. Its other bytes stay as they are."""
+        limits = CLIENTS[self.dialect].limits
+        nulls = [name for name in limits if name in self.document]
+        for name in nulls:
+            del self.document[name]
+        self.document[limits[0]] = tokens
+        if nulls or self.edited:
+            self.edited = True
+        else:
+            self.body = with_first_member(self.body, b'"%b":%d' % (limits[0].encode(), tokens))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -263,7 +263,7 @@ class ChatSplice(Splice):
         groq = chunk.get("x_groq")
         if not usage and isinstance(groq, dict):
             usage = groq.get("usage")
-        if isinstance(usage, dict):
+        if isinstance(usage, dict) and usage:
             tier = chunk.get("service_tier")
             tier = tier if isinstance(tier, str) else None
             self.reported = read_chat_usage(usage, self._flags, tier=tier)
@@ -430,6 +430,12 @@ class MessagesSplice(NamedSplice):
     def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
         super().__init__(request_id, flags, estimate_input)
         self._usage: dict[str, Any] = {}
+        self._told_output = False
+        """The output was told after it had come: what the first event says of it is no count of it."""
+
+    def usage(self) -> Usage:
+        found = super().usage()
+        return found if self._told_output else at_least(found, self.events)
 
     def _look(self, kind: str, document: dict[str, Any]) -> None:
         if kind == "error" or document.get("error"):
@@ -440,7 +446,9 @@ class MessagesSplice(NamedSplice):
                 self.answer_id = str(message.get("id") or "")
                 self._merge(message.get("usage"))
         elif kind == "message_delta":
-            self._merge(document.get("usage"))
+            usage = document.get("usage")
+            self._merge(usage)
+            self._told_output |= isinstance(usage, dict) and "output_tokens" in usage
             self.committed = True
         elif kind == "message_stop":
             self.ended = self.committed = True

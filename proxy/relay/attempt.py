@@ -219,6 +219,19 @@ class Attempt:
 
     # What the call decides.
 
+    def watch(self, wrote: Callable[[], None]) -> None:
+        """Have ``wrote`` called after each write of content that follows the first: a call that is paid piece by piece looks then.
+
+        Any other try pays nothing for that.
+        """
+        write = self._write
+
+        def watched(data: bytes) -> None:
+            write(data)
+            wrote()
+
+        self._write = watched
+
     def expire(self, error: GatewayError) -> None:
         """Give the try up because its time, or the gateway's, is over."""
         self._break(error)

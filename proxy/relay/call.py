@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from proxy.billing.credit import Wallet
 from proxy.billing.tariff import Quote, Quotes, Tariff
+from proxy.billing.wallets import Wallets
 from proxy.config.model import ReadOn, Retry, Streaming, Target
 from proxy.dialects.answer import Answer, Translation, Whole
 from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
@@ -26,6 +28,7 @@ from proxy.relay.head import (
 )
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
+from proxy.relay.reserve import Priced, Reserve
 from proxy.relay.way import Ways
 from proxy.routing.affinity import session_of
 from proxy.routing.catalog import Route
@@ -61,6 +64,7 @@ class Means:
     pool: Pool
     queue: Queue
     tariff: Tariff
+    wallets: Wallets
     connections: Connections
     streaming: Streaming
     retry: Retry
@@ -93,9 +97,10 @@ class Call:
         key: str,
         tokens: int,
         quotes: Quotes | None,
+        wallets: Sequence[Wallet] = (),
         fallbacks: Sequence[Route] = (),
     ) -> None:
-        """``quotes`` is what the key pays; None: the call costs nothing."""
+        """``quotes`` is what the key pays; None: the call costs nothing. ``wallets`` must cover what it may cost."""
         self._means = means
         self._asked = asked
         self._route = route
@@ -109,6 +114,8 @@ class Call:
         self._fallbacks = fallbacks
         self._quotes = quotes
         self._quote: Quote | None = None
+        self._bound = wallets
+        self._reserve: Reserve | None = None
         self._lease: Lease | None = None
         self._loop = means.loop
         self._started = self._loop.time()
@@ -168,6 +175,8 @@ class Call:
             targets += in_turn(fallback.targets, self._draw)
         if self._quotes is not None and self._means.tariff.refuses_some:
             targets = self._priced(targets)
+        if self._bound and self._quotes is not None:
+            self._hold(targets, self._quotes)
         tried: set[str] = set()
         timed_out = 0
         refused: GatewayError | None = None
@@ -204,6 +213,18 @@ class Call:
                 param="model",
             )
         return priced
+
+    def _hold(self, targets: list[Target], quotes: Quotes) -> None:
+        """Hold what the call may cost at the dearest of ``targets``; raise the 402 or 429 if that is not there."""
+        means = self._means
+        priced = []
+        for target in targets:
+            seats = means.pool.serving(target)
+            if seats:
+                # The key pays the same whoever answers.
+                quote = quotes.of(seats[0].name, target.model, self._name_of(target))
+                priced.append(Priced.of(quote, target.model))
+        self._reserve = Reserve(means.wallets, self._bound, self._asked, priced, means.clock())
 
     def _name_of(self, target: Target) -> str:
         """Return the public name that ``target`` was found under, which is a fallback's where the model's own do not have it."""
@@ -396,6 +417,8 @@ class Call:
         self._attempt = attempt = Attempt(
             self, plan, connection, self._loop, answer=answer, committed=committed
         )
+        if self._reserve is not None and self._reserve.grows:
+            attempt.watch(self._hold_more)
         connection.send(request, attempt)
         if self.delivery.paused_at is not None:
             connection.pause()
@@ -413,6 +436,14 @@ class Call:
         self.record.first_content = now
         self._succeeded()
         return self._fields()
+
+    def _hold_more(self) -> None:
+        """Hold more for a stream that has used most of what is held; end it if that is not there."""
+        attempt, reserve = self._attempt, self._reserve
+        if attempt is not None and attempt.answer is not None and reserve is not None:
+            short = reserve.outgrown(attempt.answer.seen, self._means.clock())
+            if short is not None:
+                attempt.expire(short.error())
 
     def settle(self, answer: Answer) -> None:
         """Close the books: once, before the last frame goes out, whatever that frame says."""
@@ -433,18 +464,34 @@ class Call:
             record.upstream_request_id = upstream_request_id(attempt.headers)
             record.upstream += max(attempt.connection.last_read - attempt.sent_at, 0.0)
         if answer.committed or answer.error is None:
-            self._charge(record)
+            self._price(record)
+            lease = self._lease
+            if lease is not None and lease.seat.budget is not None:
+                lease.seat.spend(record.cost_micro, self._loop.time(), self._means.clock())
+        self._close(record)
+
+    def _price(self, record: Record) -> None:
+        """Note what the call costs as ``record`` has it. An estimate costs no more than was held."""
+        quote, usage, reserve = self._quote, record.usage, self._reserve
+        if quote is None or usage is None:
+            return
+        if reserve is not None and usage.estimated:
+            usage = record.usage = reserve.bounded(usage)
+        record.cost_micro, record.price_micro = quote.charge(usage, self._asked.now)
+        if reserve is not None and usage.estimated:
+            record.price_micro = min(record.price_micro, reserve.held)
+        record.priced = quote.priced
+
+    def _close(self, record: Record) -> None:
+        """Let go of what is held, charge what ``record`` says, and book it: nothing may come between."""
+        if self._reserve is not None:
+            drawn = self._reserve.settle(record.price_micro, self._began(record))
+            record.key_drawn_micro, record.team_drawn_micro = drawn
         self._means.settle(record)
 
-    def _charge(self, record: Record) -> None:
-        """Note what the call costs, and count it where it was spent."""
-        quote, usage, lease = self._quote, record.usage, self._lease
-        if quote is None or usage is None or lease is None:
-            return
-        record.cost_micro, record.price_micro = quote.charge(usage, self._asked.now)
-        record.priced = quote.priced
-        if lease.seat.budget is not None:
-            lease.seat.spend(record.cost_micro, self._loop.time(), self._means.clock())
+    def _began(self, record: Record) -> float:
+        """Return when the call began, in seconds since 1970, as the ledger will have it."""
+        return self._means.clock() - (record.ended - record.started)
 
     def settle_failed(self, error: GatewayError, status: int) -> None:
         """Close the books of a call that failed, or whose client left."""
@@ -456,7 +503,7 @@ class Call:
         elif not self._settled:
             self._settled = True
             self.record.ended = self._loop.time()
-            self._means.settle(self.record)
+            self._close(self.record)
 
     def client_left(self) -> float | None:
         """Return for how many seconds to read on to learn what was used; None: not at all.
@@ -477,8 +524,13 @@ class Call:
         return chosen.seconds
 
     def release(self) -> None:
-        """Let go of the last try, which knows this call: a cycle would live until the collector came."""
+        """Let go of what is held, if the books were closed by nobody, and of the last try.
+
+        That knows this call: a cycle would live until the collector came.
+        """
         self._attempt = None
+        if self._reserve is not None:
+            self._reserve.settle(0, self._means.clock())
 
     # What an operator sees, made out from what the call holds: nothing is kept for whoever may ask.
 
@@ -534,7 +586,13 @@ class Call:
             usage = Usage(input=self._asked.estimate_input(), estimated=True)
         else:
             usage = answer.usage()._replace(estimated=True)
-        return replace(self.record, usage=usage, status=self.record.status or 200, ended=now)
+        noted = replace(self.record, usage=usage, status=self.record.status or 200, ended=now)
+        if attempt.has_content:
+            self._price(noted)
+            if self._reserve is not None:
+                drawn = self._reserve.draws(noted.price_micro, self._began(noted))
+                noted.key_drawn_micro, noted.team_drawn_micro = drawn
+        return noted
 
     def pause(self) -> None:
         """Stop reading from the upstream: the client does not read."""

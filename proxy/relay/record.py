@@ -46,6 +46,9 @@ class Record:
     """What we pay for it, in micro-USD."""
     price_micro: int = 0
     """What the key pays for it."""
+    key_drawn_micro: int = 0
+    """What of the price came out of the credit of the key."""
+    team_drawn_micro: int = 0
     priced: bool = True
     """False: nobody knows what its tokens cost, so they are recorded at nothing."""
     error: GatewayError | None = None
@@ -150,4 +153,6 @@ class Record:
             self.upstream_request_id,
             self.client_request_id,
             self.trace_id,
+            self.key_drawn_micro,
+            self.team_drawn_micro,
         )

@@ -219,6 +219,7 @@ async def _carry(
         key=key.hash,
         tokens=tokens,
         quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
+        wallets=() if counting else gateway.means.wallets.of(key),
         fallbacks=_fallbacks(gateway, key, route),
     )
     running = _run(gateway, exchange, call, grant, partial(_left, limiters, asked.dialect, fields))

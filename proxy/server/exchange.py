@@ -26,6 +26,8 @@ _X_REQUEST_ID = istr("x-request-id")
 _TRACEPARENT = istr("traceparent")
 _FAR_OFF = 60
 """Seconds. SDKs sleep for as long as they are told, so from here on they are told not to try again."""
+_NEVER = 86_400
+"""Seconds to tell a client whose budget has no end: somebody must raise it first."""
 
 _ERROR_WRITERS = {
     "chat": write_chat_error,
@@ -138,7 +140,7 @@ def _error_fields(error: GatewayError) -> bytes:
     if error.kind is Kind.UPGRADE:
         fields.append("Upgrade: HTTP/1.1\r\n")
     if error.status in (429, 503, 529):
-        wait = max(error.retry_after if error.retry_after is not None else 1, 1)
+        wait = error.retry_after or (_NEVER if error.kind is Kind.BUDGET else 1)
         fields.append(f"retry-after: {wait}\r\n")
         if wait > _FAR_OFF or error.kind is Kind.CANCELLED:
             fields.append("x-should-retry: false\r\n")

@@ -11,6 +11,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import orjson
 from aiohttp import web
@@ -20,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from proxy.config.model import Admin, Config
-from proxy.metrics import METRICS, OTHER, Labels, Metrics, Phase
+from proxy.metrics import MAX_KEYS, METRICS, OTHER, Labels, Metrics, Phase
 from proxy.relay.call import Call
 from proxy.routing.cooldown import Cause
 from proxy.routing.seat import AccountState, Standing
@@ -43,6 +44,10 @@ class State:
     streams: int
     queued: int
     connections: Mapping[Origin, Count]
+    holds: tuple[int, ...]
+    """What is held for each call that runs, in micro-USD."""
+    budgets: Mapping[tuple[str, str], int]
+    """By key and period, what is left; empty unless keys are told apart."""
     ready: bool
 
 
@@ -145,8 +150,20 @@ def look(gateway: Gateway) -> State:
         streams=sum(call.record.stream for call in gateway.calls),
         queued=len(gateway.means.queue),
         connections=gateway.means.connections.counts(),
+        holds=tuple([one.amount for one in gateway.means.wallets.holds]),
+        budgets=_budgets(gateway) if gateway.config.metrics.keys else {},
         ready=not gateway.draining and bool(len(pool)),
     )
+
+
+def _budgets(gateway: Gateway) -> dict[tuple[str, str], int]:
+    wall = gateway.clock()
+    found: dict[tuple[str, str], int] = {}
+    for wallet in islice(gateway.means.wallets.of_keys(), MAX_KEYS):
+        left = wallet.budget_left(wall)
+        if left is not None:
+            found[wallet.name.removeprefix("key:"), wallet.terms.period] = left
+    return found
 
 
 def _place(call: Call) -> tuple[str, Phase]:
@@ -184,6 +201,12 @@ def _samples(state: State) -> Iterator[tuple[str, Iterable[tuple[Labels, float]]
     yield "requests_queued", [((), state.queued)]
     yield "streams_in_flight", [((), state.streams)]
     yield "requests_in_flight", _in_flight(state.in_flight, providers)
+    yield "credit_holds", [((), len(state.holds))]
+    yield "credit_holds_usd", [((), sum(state.holds) / 1e6)]
+    yield (
+        "key_budget_remaining_usd",
+        [(labels, left / 1e6) for labels, left in state.budgets.items()],
+    )
     yield "upstream_connections", _connections(state.connections, state.config).items()
     yield "accounts", [((name,), count) for name, count in providers.items()]
     yield "accounts_available", [((name,), available[name]) for name in providers]

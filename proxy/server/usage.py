@@ -16,6 +16,7 @@ import orjson
 
 from proxy.billing import reading
 from proxy.billing.books import RETRY_AFTER
+from proxy.billing.credit import Wallet
 from proxy.billing.entry import KEY_HASH, Row, Value, named
 from proxy.billing.ledger import ReadTooLong
 from proxy.billing.reading import Query
@@ -98,7 +99,7 @@ async def period(gateway: Gateway, exchange: Exchange) -> None:
             "period_end": end.isoformat(),
             "total_tokens": sum(row["tokens"] for row in sums),
             "total_cost_usd": usd(sum(row["price_micro"] for row in sums)),
-            "credit_remaining_usd": None,
+            "credit_remaining_usd": _credit(gateway.means.wallets.of(key), gateway.clock()),
             # A request that came to nothing has no model here: it used none.
             "breakdown_by_model": _by(
                 "model", "model_asked", [row for row in sums if row["model_asked"]]
@@ -114,6 +115,7 @@ async def key(gateway: Gateway, exchange: Exchange) -> None:
     now, wall = gateway.now(), gateway.clock()
     limiters = gateway.key_limits.of(key, None, now)
     left = standing(limiters, now)
+    wallets = gateway.means.wallets.of(key)
     running, most = gateway.key_limits.running(key), limiters[0].concurrency
     by_model = []
     for model in gateway.config.models:
@@ -134,7 +136,8 @@ async def key(gateway: Gateway, exchange: Exchange) -> None:
             "team": key.team,
             "models": key.models,
             "expires_at": key.expires and _moment(key.expires.timestamp()),
-            "credit_remaining_usd": None,
+            "credit_remaining_usd": _credit(wallets, wall),
+            "budgets": [_budget(one, wall) for one in wallets if one.terms.budget is not None],
             "limits": {
                 "requests": _left(left.requests, wall),
                 "tokens": _left(left.tokens, wall),
@@ -149,8 +152,8 @@ async def key(gateway: Gateway, exchange: Exchange) -> None:
 
 def usd(micro: int) -> orjson.Fragment:
     """Return an amount as the JSON number that is exactly it; a float would be near it."""
-    whole, rest = divmod(micro, 1_000_000)
-    return orjson.Fragment(b"%d.%06d" % (whole, rest))
+    whole, rest = divmod(abs(micro), 1_000_000)
+    return orjson.Fragment(b"%b%d.%06d" % (b"-" if micro < 0 else b"", whole, rest))
 
 
 # What is asked.
@@ -272,6 +275,25 @@ def _left(left: Left | None, wall: float) -> dict[str, Value] | None:
         "limit": left.limit,
         "remaining": left.remaining,
         "resets_at": _moment(wall + left.reset),
+    }
+
+
+def _credit(wallets: Sequence[Wallet], wall: float) -> orjson.Fragment | None:
+    """Return what may still be spent of credit and allowance and is not held: the less of the key's and its team's."""
+    found = [one.credit_left(wall) for one in wallets]
+    left = min([one for one in found if one is not None], default=None)
+    return None if left is None else usd(left)
+
+
+def _budget(wallet: Wallet, wall: float) -> dict[str, Any]:
+    left, ends_in = wallet.budget_left(wall), wallet.renews_in(wall)
+    return {
+        "of": wallet.name.partition(":")[0],
+        "period": wallet.terms.period,
+        "limit_usd": usd(wallet.terms.budget or 0),
+        "spent_usd": usd(wallet.spent(wall)),
+        "remaining_usd": usd(left or 0),
+        "resets_at": None if ends_in is None else _moment(wall + ends_in),
     }
 
 

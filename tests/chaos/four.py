@@ -98,6 +98,7 @@ def leaks(front: Gateway) -> dict[str, int]:
     """Return what is held though nothing may run any more; empty if nothing is."""
     inside = front.running.gateway
     counts = inside.means.connections.counts().values()
+    wallets = inside.means.wallets
     held = {
         "calls": len(inside.calls),
         "in flight": sum(one.in_flight for one in inside.pool.accounts(now())),
@@ -106,5 +107,7 @@ def leaks(front: Gateway) -> dict[str, int]:
         "key slots": sum(inside.key_limits.running(key) for key in inside.config.keys),
         "waiting": len(inside.means.queue),
         "busy connections": sum(one.open - one.idle for one in counts),
+        "holds": len(wallets.holds),
+        "held": sum(wallet.held for wallet in wallets),
     }
     return {name: count for name, count in held.items() if count}

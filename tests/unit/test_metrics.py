@@ -25,7 +25,7 @@ account_state{account,state} account_requests_in_flight{account} account_cooldow
 cooldowns_total{account,cause} account_remaining_requests{account} account_remaining_tokens{account} queue_duration_seconds
 requests_queued limit_rejections_total{kind} event_loop_lag_seconds upstream_connections{provider,state} ready
 config_last_reload_successful config_last_reload_success_timestamp_seconds tls_certificate_expiry_timestamp_seconds
-build_info{version,python} key_cost_usd_total{key,team}
+build_info{version,python} key_cost_usd_total{key,team} credit_holds credit_holds_usd key_budget_remaining_usd{key,period}
 """
 """Dashboards and alerts of other people are built on these: a change needs a reason in docs/decisions."""
 

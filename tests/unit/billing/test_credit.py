@@ -86,6 +86,31 @@ def test_what_is_left_of_an_allowance_ends_with_its_month():
     assert wallet.credit_left(DECEMBER) == 30
 
 
+def test_a_call_belongs_to_the_month_in_which_it_began():
+    wallet = prepaid(100, allowance=30)
+    wallet.adopt(Terms(prepaid=True, allowance=30, budget=1_000, period="month"))
+    one = held(40, wallet)
+    assert wallet.credit_left(DECEMBER) == 90
+    # That month's allowance has ended, and December's is not for it.
+    assert one.settle(10, NOON) == (10,)
+    assert (wallet.credit, wallet.credit_left(DECEMBER), wallet.spent(DECEMBER)) == (90, 120, 0)
+
+
+def test_who_settles_is_told_what_came_out_of_the_credit():
+    key, team = prepaid(100, allowance=30), budgeted(50, name="team:t")
+    assert key.draws(40, NOON) == 10
+    one = held(40, key, team)
+    assert one.settle(40, NOON) == (10, 0)
+    assert one.settle(40, NOON) == ()
+
+
+def test_a_wallet_goes_on_from_what_was_written_down():
+    wallet = Wallet("key:k", Terms(prepaid=True, allowance=30, budget=1_000, period="day"))
+    wallet.restore(70, 20, 400, NOON)
+    assert (wallet.credit_left(NOON), wallet.budget_left(NOON)) == (80, 600)
+    assert (wallet.credit_left(DECEMBER), wallet.budget_left(NOON + DAY)) == (100, 1_000)
+
+
 def test_a_budget_begins_anew_with_its_period():
     wallet = budgeted(100)
     held(100, wallet).settle(100, NOON)

@@ -12,6 +12,7 @@ from proxy.billing import database
 from proxy.billing.database import check, connect, copy, prepare
 from proxy.billing.entry import COLUMNS
 from proxy.billing.ledger import _INSERT
+from proxy.billing.reading import SUMS
 from proxy.billing.state import Unusable
 from tests.unit.billing.rows import row
 
@@ -58,7 +59,7 @@ def test_the_public_views_have_these_columns(path):
     assert " ".join(name for (name,) in days) == (
         "day key_hash key_name team wallet_id model_asked model upstream_model provider account requests failed estimated "
         "input_tokens cache_read_tokens cache_write_tokens cache_write_1h_tokens output_tokens reasoning_tokens searches "
-        "cost_micro price_micro"
+        "cost_micro price_micro key_drawn_micro team_drawn_micro"
     )
 
 
@@ -81,12 +82,39 @@ def test_a_second_time_changes_nothing(path):
 def test_a_later_schema_is_refused(path):
     run(path, f"PRAGMA user_version = {database.VERSION + 1}")
     with pytest.raises(
-        Unusable, match=r"with schema 2, expected 1 to 1; a later version of Splice"
+        Unusable,
+        match=rf"with schema {database.VERSION + 1}, expected 1 to {database.VERSION}; a later version of Splice",
     ):
         prepare(path)
 
 
-def test_a_migration_copies_first_and_is_one_transaction(path, monkeypatch):
+def test_what_the_first_version_wrote_drew_on_no_credit(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.db"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(database, "VERSION", 1)
+        earlier.setattr(database, "_MIGRATIONS", ("schema.sql",))
+        prepare(path)
+    columns = COLUMNS[: COLUMNS.index("key_drawn_micro")]
+    with closing(connect(path)) as opened:
+        opened.execute(
+            f"INSERT INTO requests ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+            row()[: len(columns)],
+        )
+    prepare(path)
+    drawn, sums = run(
+        path,
+        "SELECT price_micro, key_drawn_micro, team_drawn_micro FROM requests_v1",
+        f"SELECT {SUMS['key_drawn_micro']} FROM requests",
+    )
+    assert (drawn, sums) == ([(9, None, None)], [(0,)])
+
+
+def test_a_migration_copies_first_and_is_one_transaction(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.db"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(database, "VERSION", 1)
+        earlier.setattr(database, "_MIGRATIONS", ("schema.sql",))
+        prepare(path)
     run(path, "UPDATE standing SET serial = 7")
     monkeypatch.setattr(database, "VERSION", 2)
     monkeypatch.setattr(database, "_MIGRATIONS", ("schema.sql", "second.sql"))
@@ -148,8 +176,8 @@ def test_what_is_no_database_is_refused_with_the_way_out(path):
 
 def test_one_that_somebody_else_writes_is_not_called_damaged(path, monkeypatch):
     monkeypatch.setattr(database, "BUSY", 0.05)
-    monkeypatch.setattr(database, "VERSION", 2)
-    monkeypatch.setattr(database, "_MIGRATIONS", ("schema.sql", "schema.sql"))
+    monkeypatch.setattr(database, "VERSION", database.VERSION + 1)
+    monkeypatch.setattr(database, "_MIGRATIONS", (*database._MIGRATIONS, "schema.sql"))
     with closing(connect(path)) as opened:
         opened.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unusable, match=r"cannot use .* \(database is locked\)"):

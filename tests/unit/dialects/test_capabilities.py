@@ -153,3 +153,9 @@ def test_every_row_of_the_table_can_be_read_and_is_reached():
         assert claude(f"claude-{row['prefix']}").thinking == tuple(row["thinking"])
     assert all(row["default"] in EFFORTS for row in capabilities._TABLE["openai"])
     assert set(capabilities._TABLE) == {"claude", "gemini", "openai"}
+
+
+def test_how_much_a_model_says_at_most_is_known_of_claude_alone():
+    assert capabilities.most_output("claude-3-5-haiku-latest") == 8192
+    assert capabilities.most_output("anthropic/claude-opus-4-5") == 64_000
+    assert capabilities.most_output("gpt-6-sol") is None

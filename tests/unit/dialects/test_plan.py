@@ -196,3 +196,82 @@ def test_what_was_dropped_is_a_sorted_list_of_at_most_512_bytes():
     long = dropped_header(frozenset(f"parameter_{number:03}" for number in range(100)))
     assert len(long) <= 512
     assert all(len(name) == len("parameter_000") for name in long.split(","))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "fields", "limit"),
+    [
+        ("chat", {"max_tokens": 5}, 5),
+        ("chat", {"max_tokens": 5, "max_completion_tokens": 9}, 9),
+        ("chat", {"max_tokens": None}, None),
+        ("messages", {"max_tokens": 0}, 0),
+        ("responses", {"max_tokens": 5}, None),
+        ("responses", {"max_output_tokens": 5}, 5),
+    ],
+)
+def test_the_limit_of_the_output_is_the_client_s_own_field(dialect, fields, limit):
+    assert asked(dialect, **fields).output_limit == limit
+
+
+def test_only_chat_wants_several_answers():
+    assert [asked("chat", n=n).choices for n in (None, 1, 3)] == [1, 1, 3]
+    assert asked("messages", n=3).choices == 1
+
+
+@pytest.mark.parametrize(
+    ("dialect", "offered", "field"),
+    [
+        ("chat", "openai-chat", "max_tokens"),
+        ("messages", "anthropic", "max_tokens"),
+        ("responses", "openai-responses", "max_output_tokens"),
+        ("responses", "openai-chat", "max_tokens"),
+        ("chat", "openai-responses", "max_output_tokens"),
+    ],
+)
+def test_a_limit_that_is_set_is_sent_in_the_upstream_s_own_field(dialect, offered, field):
+    one = unlimited(dialect)
+    one.limit_output(1234)
+    assert one.output_limit == 1234
+    plan = make_plan(one, provider(offered), "m", strict=True)
+    assert json.loads(plan.body)[field] == 1234
+
+
+def test_openai_itself_takes_a_limit_by_its_newer_name():
+    one = unlimited("chat")
+    one.limit_output(1234)
+    sent = json.loads(make_plan(one, BUILTIN["openai"], "gpt-4o", strict=True).body)
+    assert (sent["max_completion_tokens"], "max_tokens" in sent) == (1234, False)
+
+
+def test_a_limit_that_is_set_leaves_the_other_bytes_alone():
+    one = unlimited("chat")
+    before = one.body
+    one.limit_output(20)
+    assert one.body == b'{"max_tokens":20,' + before[1:]
+    assert not one.edited
+
+
+@pytest.mark.parametrize("nulls", [{"max_completion_tokens": None}, {"max_tokens": None}])
+def test_a_limit_takes_the_place_of_a_null(nulls):
+    one = unlimited("chat", **nulls)
+    one.limit_output(20)
+    sent = json.loads(make_plan(one, BUILTIN["openai"], "gpt-4o", strict=True).body)
+    assert (sent["max_completion_tokens"], "max_tokens" in sent) == (20, False)
+
+
+def test_a_limit_is_set_in_a_request_that_was_changed_already():
+    one = unlimited("chat", temperature=1)
+    one.document["temperature"], one.edited = 0, True
+    one.limit_output(20)
+    sent = json.loads(make_plan(one, provider("openai-chat"), "m", strict=True).body)
+    assert (sent["temperature"], sent["max_tokens"]) == (0, 20)
+
+
+def unlimited(dialect: Any, **fields: Any) -> Asked:
+    said = {"input": "Hi"} if dialect == "responses" else {}
+    one = asked(dialect, **said)
+    for name in ("max_tokens", *(["messages"] if said else [])):
+        del one.document[name]
+    one.document.update(fields)
+    one.body = json.dumps(one.document).encode()
+    return one

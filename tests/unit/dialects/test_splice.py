@@ -138,7 +138,7 @@ def test_usage_that_comes_with_the_end_tells_what_is_paid_and_usage_before_it_do
 
 @pytest.mark.parametrize(
     "usage",
-    [{}, {**USAGE, "cost": 0.5, "is_byok": False}, {**USAGE, "x": {"usage": 1}}],
+    [{**USAGE, "cost": 0.5, "is_byok": False}, {**USAGE, "x": {"usage": 1}}],
 )
 def test_what_the_key_pays_replaces_what_a_reseller_charges(usage):
     out = run(
@@ -146,6 +146,16 @@ def test_what_the_key_pays_replaces_what_a_reseller_charges(usage):
     )
     told = json.loads(out.removeprefix(TEXT + STOP).removesuffix(DONE)[6:])
     assert told["usage"] == {**usage, "cost": 1.25, "cost_micro": 1_250_000}
+
+
+def test_a_usage_that_tells_nothing_does_not_take_the_place_of_one_that_did():
+    splice = chat(include_usage=True, charge=lambda _: 1_250_000)
+    out = splice.feed(TEXT + STOP + chunk(usage=USAGE)) + splice.feed(chunk(usage={}) + DONE)
+    assert out.endswith(b'"usage":{"cost":1.25,"cost_micro":1250000}}\n\n' + DONE)
+    assert splice.usage().output == USAGE["completion_tokens"]
+    silent = chat(include_usage=True)
+    silent.feed(TEXT + STOP + chunk(usage={}) + DONE)
+    assert silent.usage().estimated
 
 
 def test_the_service_tier_of_the_usage_chunk_is_what_was_billed():

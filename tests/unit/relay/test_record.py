@@ -74,7 +74,7 @@ def test_the_row_for_the_ledger():
     made = record(
         key="k", key_hash="a" * 64, team="red", model="smart", model_asked="best", upstream_model="m", account="a", provider="p",
         status=200, stream=True, attempts=2, usage=Usage(1, 2, 3, 4, 5, 6, 7, 8, 9, "flex", estimated=True),
-        cost_micro=10, price_micro=11, queue=0.5, connect=0.25, first_content=10.25, ended=12.5, answer_id="chatcmpl-1",
+        cost_micro=10, price_micro=11, key_drawn_micro=11, team_drawn_micro=4, queue=0.5, connect=0.25, first_content=10.25, ended=12.5, answer_id="chatcmpl-1",
         upstream_request_id="up-1", client_request_id="mine", trace_id="t",
     )  # fmt: skip
     assert named(made.row(1_000_002.5)) == {
@@ -86,6 +86,7 @@ def test_the_row_for_the_ledger():
         "audio_output_tokens": 8, "searches": 9, "service_tier": "flex", "estimated": True, "cost_micro": 10,
         "price_micro": 11, "duration_us": 2_500_000, "queue_us": 500_000, "connect_us": 250_000, "first_content_us": 250_000,
         "upstream_request_id": "up-1", "client_request_id": "mine", "trace_id": "t",
+        "key_drawn_micro": 11, "team_drawn_micro": 4,
     }  # fmt: skip
 
 

@@ -1,0 +1,98 @@
+"""What each key, team and account has spent, as the ledger and what it does not have yet tell.
+
+A request of a key counts for the key by its ``key_name`` and for its team by its ``team``: once in each, whichever of the two its
+``wallet_id`` names. Daily sums are read, so requests that were removed count as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from proxy.billing.entry import KEY_DRAWN, KEY_NAME, PRICE, STARTED, TEAM, TEAM_DRAWN, Row
+from proxy.billing.reading import Query
+from proxy.money import Period, window
+
+_PERIODS: tuple[Period, ...] = ("day", "week", "month")
+
+
+@dataclass(slots=True)
+class Spent:
+    """Micro-USD, in the windows of one moment and in all."""
+
+    day: int = 0
+    week: int = 0
+    month: int = 0
+    total: int = 0
+    drawn: int = 0
+    """In all, out of the credit."""
+    month_drawn: int = 0
+
+    def within(self, period: Period) -> int:
+        """Return what was spent in the window of a budget."""
+        found: int = getattr(self, period)
+        return found
+
+
+def wallets(wall: float) -> Query:
+    """What every key and every team has spent; of the windows that hold ``wall``."""
+    return Query(
+        f"SELECT 'key:' || key_name AS name, {_sums('price_micro', 'key_drawn_micro')} FROM usage_daily GROUP BY key_name "  # noqa: S608 - our own words
+        f"UNION ALL SELECT 'team:' || team, {_sums('price_micro', 'team_drawn_micro')} FROM usage_daily WHERE team <> '' GROUP BY team",
+        _days(wall),
+    )
+
+
+def accounts(wall: float) -> Query:
+    """The same of what we have spent with every account."""
+    return Query(
+        f"SELECT account AS name, {_sums('cost_micro', '0')} FROM usage_daily WHERE account <> '' GROUP BY account",  # noqa: S608 - our own words
+        _days(wall),
+    )
+
+
+def read(sums: Iterable[Mapping[str, Any]]) -> dict[str, Spent]:
+    """Return the rows of one of these queries by their names."""
+    return {
+        row["name"]: Spent(**{name: row[name] for name in Spent.__dataclass_fields__})
+        for row in sums
+    }
+
+
+def add(found: dict[str, Spent], rows: Iterable[Row], wall: float) -> None:
+    """Add what the ledger does not have yet to what ``wallets`` found."""
+    begins: dict[Period, float] = {period: window(period, wall)[0] for period in _PERIODS}
+    for row in rows:
+        began, price = _whole(row[STARTED]) / 1e6, _whole(row[PRICE])
+        names = [(f"key:{row[KEY_NAME]}", row[KEY_DRAWN])]
+        if row[TEAM] is not None:
+            names.append((f"team:{row[TEAM]}", row[TEAM_DRAWN]))
+        for name, drawn in names:
+            spent = found.setdefault(name, Spent())
+            spent.total += price
+            spent.drawn += _whole(drawn)
+            for period, since in begins.items():
+                if began >= since:
+                    setattr(spent, period, spent.within(period) + price)
+            if began >= begins["month"]:
+                spent.month_drawn += _whole(drawn)
+
+
+def _sums(money: str, drawn: str) -> str:
+    windows = [f"sum({money} * (day >= :{period})) AS {period}" for period in _PERIODS]
+    drawings = f"sum({drawn}) AS drawn, sum({drawn} * (day >= :month)) AS month_drawn"
+    return f"{', '.join(windows)}, sum({money}) AS total, {drawings}"
+
+
+def _days(wall: float) -> dict[str, str]:
+    return {
+        period: datetime.fromtimestamp(window(period, wall)[0], UTC).strftime("%Y-%m-%d")
+        for period in _PERIODS
+    }
+
+
+def _whole(value: object) -> int:
+    """Return a number of a row, whose columns are typed by their names alone; none counts as 0."""
+    return value if isinstance(value, int) else 0

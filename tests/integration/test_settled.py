@@ -1,0 +1,226 @@
+"""What is billed when usage is told oddly, or when the client leaves at any moment of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration import spoken
+from tests.integration.gateway import DIALECTS
+from tests.integration.scripted import settled, whole
+from tests.integration.test_credit import COST, PROMPT, Paying, paying
+
+OWN = "prepaid = true\ncredit_usd = 1"
+SURFACES = ("chat", "messages")
+SAID = ("He", "ll", "o, wor", "ld")
+
+
+# The client leaves.
+
+
+def frames(dialect: str) -> list[bytes]:
+    stream = spoken.stream(dialect, *SAID)
+    return [frame + b"\n\n" for frame in stream.split(b"\n\n") if frame]
+
+
+class Stepwise:
+    """Sends the first ``count`` frames, and the rest only if nobody leaves before."""
+
+    def __init__(self, dialect: str, count: int) -> None:
+        self.frames = frames(dialect)
+        self.count = count
+        self.sent = asyncio.Event()
+
+    async def __call__(self, reader, writer, request):
+        writer.write(spoken.HEAD)
+        for frame in self.frames[: self.count]:
+            writer.write(spoken.chunk(frame))
+            await writer.drain()
+        self.sent.set()
+        if self.count == len(self.frames):
+            writer.write(spoken.LAST)
+        await reader.read()
+
+
+async def left_after(key: Paying, surface: str, dialect: str, count: int) -> tuple[dict, int, int]:
+    """Leave a stream after ``count`` frames; return its log line, what was held and what had come by then."""
+    script = Stepwise(dialect, count)
+    key.up._script = script
+    calls = key.front.running.gateway.calls
+    before = len(key.front.lines)
+    wire = await key.send(surface, stream=True, max_tokens=50)
+    await script.sent.wait()
+    await asyncio.sleep(0.02)
+    seen = max([call.output_so_far for call in calls], default=0)
+    held = key.wallet.held
+    wire.leave()
+    await settled(lambda: not calls)
+    lines = [line for line in key.front.lines[before:] if line["msg"] == "request"]
+    (line,) = lines
+    return line, held, seen
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_a_client_that_leaves_pays_for_what_came(surface, dialect):
+    count = len(frames(dialect))
+    async with paying(OWN, dialect=dialect) as key:
+        spent = 0
+        line = None
+        for number in range(count + 1):
+            line, held, seen = await left_after(key, surface, dialect, number)
+            price = round(line.get("cost_usd", 0) * 1e6)
+            spent += price
+            assert key.wallet.credit == 1_000_000 - spent
+            assert key.wallet.held == 0
+            if line["status"] == 200:
+                # It had its end: nobody has left before that.
+                assert (number, price, line.get("estimated")) == (count, COST, None)
+                continue
+            assert line["status"] == 499
+            assert held == PROMPT + 500
+            assert price <= held
+            if "ttft_s" not in line:
+                assert price == 0
+                continue
+            assert price > 0
+            prompt = line["input_tokens"] + line["cache_read_tokens"]
+            told = prompt == spoken.INPUT + spoken.CACHED
+            assert told or 2 * prompt == PROMPT
+            if told and line["output_tokens"] == spoken.OUTPUT:
+                # The provider had told all of it.
+                assert price == COST
+                continue
+            assert price == 2 * prompt + 10 * line["output_tokens"]
+            assert line["output_tokens"] >= seen
+            assert line.get("estimated") or told
+        assert line is not None
+        assert line["status"] == 200
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_client_that_does_not_wait_for_a_whole_answer_pays_nothing(dialect):
+    async with paying(OWN, dialect=dialect) as key:
+        key.go_on.clear()
+        wire = await key.send(max_tokens=50)
+        await settled(lambda: key.up.requests)
+        wire.leave()
+        assert await key.paid() == [0]
+        key.go_on.set()
+
+
+async def test_an_estimate_is_never_above_what_was_held():
+    async with paying(OWN) as key:
+        key.steps += [spoken.HEAD, spoken.chunk(spoken.metadata("openai-chat") + b"".join(spoken.text("openai-chat", "x") for _ in range(90)))]  # fmt: skip
+        key.steps += [spoken.chunk(b"data: [DONE]\n\n"), spoken.LAST]
+        answered = await key.ask(stream=True, max_tokens=50)
+        line = await key.front.last()
+        assert answered.whole
+        assert await key.paid() == [PROMPT + 500]
+        assert (line["output_tokens"], line["estimated"]) == (50, True)
+
+
+# Usage that is told oddly.
+
+
+def usage(output: Any = spoken.OUTPUT, prompt: int = 11, cached: int = 3) -> dict[str, Any]:
+    return {
+        "prompt_tokens": prompt, "completion_tokens": output, "total_tokens": 0,
+        "prompt_tokens_details": {"cached_tokens": cached},
+    }  # fmt: skip
+
+
+def chat(*events: object) -> list[bytes]:
+    """Return a chat stream of three content frames with these events before its end."""
+    told = b"".join(spoken.data({"id": "c", "choices": [], "usage": one}) for one in events)
+    said = b"".join(spoken.text("openai-chat", one) for one in ("a", "b", "c"))
+    return [said, told, spoken.chat_chunk({}, "stop"), b"data: [DONE]\n\n"]
+
+
+PIECES = 4
+"""What is counted of such a stream where nobody tells: its content and its end."""
+
+CHAT = {
+    "none": (chat(), PROMPT + 10 * PIECES, True),
+    "null": (chat(None), PROMPT + 10 * PIECES, True),
+    "empty": (chat({}), PROMPT + 10 * PIECES, True),
+    "once": (chat(usage()), COST, False),
+    "twice": (chat(usage(), usage()), COST, False),
+    "growing": (chat(usage(2), usage(7)), COST, False),
+    "decreasing": (chat(usage(9), usage(7)), COST, False),
+    "first": ([spoken.data({"id": "c", "choices": [], "usage": usage()}), *chat()], COST, False),
+    "after the end": ([*chat(), spoken.data({"id": "c", "choices": [], "usage": usage()})], PROMPT + 10 * PIECES, True),
+    "cached above the prompt": (chat(usage(cached=50)), COST, False),
+    "no number": (chat(usage(output="many")), 22, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("stream", "price", "estimated"), CHAT.values(), ids=CHAT)
+async def test_chat_usage_that_is_told_oddly(stream, price, estimated):
+    async with paying(OWN) as key:
+        key.steps += [spoken.HEAD, *map(spoken.chunk, filter(None, stream)), spoken.LAST]
+        answered = await key.ask(stream=True, max_tokens=50)
+        line = await key.front.last()
+        assert answered.whole
+        assert await key.paid() == [price]
+        assert bool(line.get("estimated")) == estimated
+        assert key.wallet.credit == 1_000_000 - price
+
+
+def message(start: object, *deltas: object) -> list[bytes]:
+    """Return an Anthropic stream of three content frames that tells these usages."""
+    opened = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+    said = spoken.text("anthropic", "a") + spoken.more("anthropic", "b") + spoken.more("anthropic", "c")  # fmt: skip
+    ends = [
+        spoken.event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": one})
+        for one in deltas
+    ]
+    started = spoken.event({"type": "message_start", "message": {**opened, "usage": start}})
+    return [started, said, *ends, spoken.event({"type": "message_stop"})]
+
+
+START = {"input_tokens": 8, "cache_read_input_tokens": 3, "output_tokens": 1}
+MESSAGES = {
+    "none": (message(None, None), PROMPT + 30, True),
+    "at the end": (message(START, {"output_tokens": 7}), COST, False),
+    "twice": (message(START, {"output_tokens": 7}, {"output_tokens": 7}), COST, False),
+    "decreasing": (message(START, {"output_tokens": 9}, {"output_tokens": 7}), COST, False),
+    "only at the start": (message(START, None), 22 + 30, True),
+    "all at the start, more than came": (message({**START, "output_tokens": 7}, {}), COST, False),
+    "all at the end": (message(None, {**START, "output_tokens": 7}), COST, False),
+    "null at the end": (message(START, {"input_tokens": None, "output_tokens": 7}), COST, False),
+}
+
+
+@pytest.mark.parametrize(("stream", "price", "estimated"), MESSAGES.values(), ids=MESSAGES)
+async def test_messages_usage_that_is_told_oddly(stream, price, estimated):
+    async with paying(OWN, dialect="anthropic") as key:
+        key.steps += [spoken.HEAD, *map(spoken.chunk, stream), spoken.LAST]
+        answered = await key.ask("messages", stream=True, max_tokens=50)
+        line = await key.front.last()
+        assert answered.whole
+        assert await key.paid() == [price]
+        assert bool(line.get("estimated")) == estimated
+        assert key.wallet.credit == 1_000_000 - price
+
+
+WHOLE = {
+    "none": (None, True),
+    "null": ({"usage": None}, True),
+    "once": ({"usage": usage()}, False),
+}
+
+
+@pytest.mark.parametrize(("fields", "estimated"), WHOLE.values(), ids=WHOLE)
+async def test_a_whole_answer_without_usage_is_estimated_and_no_dearer_than_held(fields, estimated):
+    document = {k: v for k, v in spoken.document("openai-chat").items() if k != "usage"}
+    async with paying(OWN) as key:
+        key.steps.append(whole(json.dumps({**document, **(fields or {})}).encode(), **spoken.JSON))
+        assert (await key.ask(max_tokens=20)).status == 200
+        (price,) = await key.paid()
+        line = await key.front.last()
+    assert bool(line.get("estimated")) == estimated
+    assert price == (PROMPT + 200 if estimated else COST)

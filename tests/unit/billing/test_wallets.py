@@ -1,0 +1,147 @@
+"""Whose money a call is paid with, and that it is the same after a restart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from proxy.billing.credit import Hold, Lacking, Short, Terms
+from proxy.billing.spent import Spent
+from proxy.billing.wallets import Drawn, Wallets, terms_of
+from proxy.config.model import Key
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+FREE = Key(name="free", hash="f" * 64)
+PREPAID = Key(name="k", hash="a" * 64, prepaid=True, credit_usd=Decimal("0.001"))
+MEMBER = replace(PREPAID, team="red")
+
+
+def left(wallets: Wallets, name: str = "key:k") -> int | None:
+    wallet = wallets.get(name)
+    assert wallet is not None
+    return wallet.credit_left(NOON)
+
+
+def held(wallets: Wallets, key: Key, amount: int) -> Hold:
+    found = wallets.hold(wallets.of(key), amount, NOON)
+    assert isinstance(found, Hold)
+    return found
+
+
+def test_a_key_without_terms_has_no_wallet():
+    wallets = Wallets([FREE])
+    assert wallets.of(FREE) == ()
+    assert not wallets.uncounted
+    assert list(wallets) == []
+
+
+def test_terms_are_those_of_the_configuration():
+    key = replace(
+        PREPAID, allowance_usd=Decimal(5), budget_usd=Decimal("0.5"), budget_period="week"
+    )
+    assert terms_of(key) == Terms(prepaid=True, allowance=5_000_000, budget=500_000, period="week")
+    assert terms_of(FREE) == Terms()
+
+
+def test_a_key_pays_with_its_own_money_and_its_team_s():
+    wallets = Wallets([MEMBER])
+    assert [one.name for one in wallets.of(MEMBER)] == ["key:k"]
+    wallets.set_terms("team:red", Terms(prepaid=True))
+    wallets.pay_in("team:red", 700)
+    assert [one.name for one in wallets.of(MEMBER)] == ["key:k", "team:red"]
+    assert wallets.settle(held(wallets, MEMBER, 600), 500, NOON) == Drawn(500, 500)
+    assert (left(wallets), left(wallets, "team:red")) == (500, 200)
+
+
+def test_a_team_may_be_all_that_binds_a_key():
+    wallets = Wallets([replace(FREE, team="red")])
+    wallets.set_terms("team:red", Terms(budget=100, period="day"))
+    one = held(wallets, replace(FREE, team="red"), 50)
+    assert wallets.holds == {one}
+    assert wallets.settle(one, 40, NOON) == Drawn(0, 0)
+    assert not wallets.holds
+    assert wallets.settle(one, 40, NOON) == Drawn()
+    assert [one.spent(NOON) for one in wallets] == [40]
+
+
+def test_what_is_not_covered_is_not_held():
+    wallets = Wallets([PREPAID])
+    found = wallets.hold(wallets.of(PREPAID), 1_001, NOON)
+    assert isinstance(found, Short)
+    assert (found.lacking, found.left) == (Lacking.CREDIT, 1_000)
+    assert not wallets.holds
+
+
+def test_credit_of_the_configuration_is_paid_in_once_however_often_it_is_read():
+    wallets = Wallets([PREPAID])
+    wallets.settle(held(wallets, PREPAID, 400), 400, NOON)
+    wallets.adopt([PREPAID])
+    assert left(wallets) == 600
+    wallets.adopt([replace(PREPAID, credit_usd=Decimal("0.003"))])
+    assert left(wallets) == 2_600
+    again = Wallets([PREPAID])
+    again.count({"key:k": Spent(day=400, week=400, month=400, total=400, drawn=400, month_drawn=400)}, NOON)  # fmt: skip
+    assert left(again) == 600
+
+
+def test_a_key_that_leaves_the_configuration_is_free_and_pays_again_when_it_is_back():
+    wallets = Wallets([PREPAID])
+    one = held(wallets, PREPAID, 400)
+    wallets.adopt([])
+    assert wallets.of(PREPAID) == ()
+    wallets.settle(one, 400, NOON)
+    wallets.adopt([PREPAID])
+    assert wallets.uncounted
+    wallets.count({"key:k": Spent(drawn=400)}, NOON)
+    assert left(wallets) == 600
+
+
+def test_what_is_paid_in_waits_for_the_wallet():
+    wallets = Wallets()
+    wallets.pay_in("key:k", 700)
+    wallets.pay_in("key:k", 0)
+    assert wallets.get("key:k") is None
+    wallets.set_terms("key:k", Terms(prepaid=True))
+    assert left(wallets) == 700
+    wallets.pay_in("key:k", -200)
+    assert left(wallets) == 500
+
+
+def test_a_wallet_that_is_dropped_is_forgotten_and_its_holds_end():
+    wallets = Wallets()
+    wallets.set_terms("key:k", Terms(prepaid=True))
+    wallets.pay_in("key:k", 700)
+    one = held(wallets, PREPAID, 700)
+    wallets.drop("key:k")
+    wallets.drop("team:never")
+    assert wallets.of(PREPAID) == ()
+    wallets.settle(one, 5, NOON)
+    assert not wallets.holds
+    wallets.set_terms("key:k", Terms(prepaid=True))
+    assert left(wallets) == 0
+
+
+def test_only_new_terms_have_to_be_counted():
+    wallets = Wallets([PREPAID])
+    assert wallets.uncounted
+    wallets.count({}, NOON)
+    assert not wallets.uncounted
+    wallets.set_terms("key:k", terms_of(PREPAID))
+    wallets.set_terms("key:other", Terms())
+    wallets.pay_in("key:k", 5)
+    assert not wallets.uncounted
+    wallets.set_terms("key:k", Terms(budget=5))
+    assert wallets.uncounted
+
+
+def test_what_is_counted_is_the_credit_the_allowance_and_the_budget_of_its_window():
+    wallets = Wallets()
+    wallets.pay_in("key:k", 1_000)
+    wallets.set_terms("key:k", Terms(prepaid=True, allowance=300, budget=5_000, period="week"))
+    wallets.count({"key:k": Spent(day=1, week=20, month=150, total=900, drawn=700, month_drawn=50)}, NOON)  # fmt: skip
+    (wallet,) = wallets.of_keys()
+    # 100 of the month's 150 were the allowance's.
+    assert wallet.credit == 300
+    assert wallet.credit_left(NOON) == 500
+    assert wallet.budget_left(NOON) == 4_980
