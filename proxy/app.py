@@ -54,7 +54,7 @@ from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log, open_log
 from proxy.metrics import MAX_MODELS, Metrics
 from proxy.notify import Notifier
-from proxy.relay.call import Means
+from proxy.relay.means import Means
 from proxy.relay.queue import Queue
 from proxy.relay.settlement import Settlement
 from proxy.relay.tally import Tally

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 from proxy.billing.credit import Wallet
-from proxy.billing.tariff import Quote, Quotes, Tariff
-from proxy.billing.wallets import Wallets
-from proxy.config.model import ReadOn, Retry, Streaming, Target
+from proxy.billing.tariff import Quotes
+from proxy.config.model import ReadOn, Target
 from proxy.dialects.answer import Answer, Translation, Whole
 from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
 from proxy.errors import GatewayError, Kind
-from proxy.metrics import Metrics, Phase
+from proxy.metrics import Phase
 from proxy.providers import Provider
 from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
+from proxy.relay.bill import Bill
 from proxy.relay.delivery import Delivery
 from proxy.relay.head import (
     cost_field,
@@ -26,16 +25,14 @@ from proxy.relay.head import (
     upstream_request_id,
     usage_fields,
 )
-from proxy.relay.queue import Queue
+from proxy.relay.means import Means
 from proxy.relay.record import Record
-from proxy.relay.reserve import Priced, Reserve
-from proxy.relay.way import Ways
-from proxy.routing.affinity import session_of
+from proxy.relay.search import Search
 from proxy.routing.catalog import Route
 from proxy.routing.cooldown import verdict
-from proxy.routing.pool import Lease, Pool, in_turn
+from proxy.routing.pool import Lease
 from proxy.routing.seat import Seat
-from proxy.upstream.connections import ConnectFailed, Connections, post
+from proxy.upstream.connections import ConnectFailed, post
 from proxy.upstream.headers import client_lines, head_bytes
 from proxy.upstream.http1 import Failure
 from proxy.usage import Usage
@@ -44,35 +41,9 @@ _CLIENT_LEFT = 499
 _NOTED_AFTER = 1.0
 _NOTED_EVERY = 5.0
 """Seconds of a call between the notes by which it is settled if the process dies: what a crash may take of its output."""
-_LEAST_WAIT = 0.05
-"""Seconds: an account that is back at this very moment is looked at again, but not in a busy loop."""
 _TIMEOUTS = frozenset((Kind.TIMEOUT_FIRST_CONTENT, Kind.TIMEOUT_IDLE))
 """The upstream has the request and may bill it: this is not bought three times. One that cannot be reached has nothing to bill."""
 _CONNECT_FAILURES: Mapping[Failure, Kind] = {Failure.connect_timeout: Kind.TIMEOUT_CONNECT}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
-    """What all calls of a configuration share.
-
-    ``loop`` is here because asking for the running one is a system call (Python 3.11 looks whether it was forked).
-    """
-
-    loop: asyncio.AbstractEventLoop
-    clock: Callable[[], float]
-    """The time of day."""
-    pool: Pool
-    queue: Queue
-    tariff: Tariff
-    wallets: Wallets
-    connections: Connections
-    streaming: Streaming
-    retry: Retry
-    ways: Ways
-    expose: frozenset[str]
-    frame_error: Mapping[str, Callable[[GatewayError, str], bytes]]
-    settle: Callable[[Record], None]
-    metrics: Metrics
 
 
 class CannotCount(Exception):
@@ -105,17 +76,20 @@ class Call:
         self._asked = asked
         self._route = route
         self._headers = headers
-        self._draw = draw
+        self._search = Search(
+            means,
+            asked,
+            record,
+            (route, *fallbacks),
+            headers,
+            draw=draw,
+            key=key,
+            tokens=tokens,
+        )
         self._make_plan = make_plan
         self.task = task
         """What ``run`` runs in; may be set before that."""
-        self._key = key
-        self._tokens = tokens
-        self._fallbacks = fallbacks
-        self._quotes = quotes
-        self._quote: Quote | None = None
-        self._bound = wallets
-        self._reserve: Reserve | None = None
+        self._bill = Bill(means, asked, quotes, wallets)
         self._lease: Lease | None = None
         self._loop = means.loop
         self._started = self._loop.time()
@@ -170,25 +144,17 @@ class Call:
     # Tries.
 
     async def _try_accounts(self) -> Delivered:
-        targets = in_turn(self._route.targets, self._draw)
-        for fallback in self._fallbacks:
-            targets += in_turn(fallback.targets, self._draw)
-        if self._quotes is not None and self._means.tariff.refuses_some:
-            targets = self._priced(targets)
-        if self._bound and self._quotes is not None:
-            self._hold(targets, self._quotes)
-        tried: set[str] = set()
+        search = self._search
+        self._bill.hold(search)
         timed_out = 0
         refused: GatewayError | None = None
-        while len(tried) < self._means.retry.attempts:
-            picked = self._pick(targets, tried) or await self._wait_for_somebody(targets, tried)
+        while len(search.tried) < self._means.retry.attempts:
+            picked = search.pick() or await search.wait()
             if picked is None:
                 break
-            lease, target = picked
             if refused is not None:
                 self._means.metrics.failovers.add((_cause(refused),))
-            tried.add(lease.seat.name)
-            outcome = await self._try(lease, target)
+            outcome = await self._try(*picked)
             if isinstance(outcome, Delivered):
                 return outcome
             refused = outcome.error
@@ -196,96 +162,9 @@ class Call:
             if not refused.row.another or timed_out > 1 or self._last_word is not None:
                 break
         if refused is not None:
-            refused.everybody_failed = len(tried) > 1 and refused.status >= 500
-            self._date(refused, targets)
+            refused.everybody_failed = len(search.tried) > 1 and refused.status >= 500
+            search.date(refused)
         raise self._last_word or refused or GatewayError(Kind.NOBODY, retry_after=1)
-
-    def _priced(self, targets: list[Target]) -> list[Target]:
-        """Return those of ``targets`` that may be asked although nobody knows what they cost; raise if there are none."""
-        refuses = self._means.tariff.refuses
-        priced = [
-            one for one in targets if not refuses(one.provider, one.model, self._name_of(one))
-        ]
-        if not priced:
-            raise GatewayError(
-                Kind.MODEL_NOT_ALLOWED,
-                f"The model `{self._route.name}` has no price here, and calls without one are refused.",
-                param="model",
-            )
-        return priced
-
-    def _hold(self, targets: list[Target], quotes: Quotes) -> None:
-        """Hold what the call may cost at the dearest of ``targets``; raise the 402 or 429 if that is not there."""
-        means = self._means
-        priced = []
-        for target in targets:
-            seats = means.pool.serving(target)
-            if seats:
-                # The key pays the same whoever answers.
-                quote = quotes.of(seats[0].name, target.model, self._name_of(target))
-                priced.append(Priced.of(quote, target.model))
-        self._reserve = Reserve(means.wallets, self._bound, self._asked, priced, means.clock())
-
-    def _name_of(self, target: Target) -> str:
-        """Return the public name that ``target`` was found under, which is a fallback's where the model's own do not have it."""
-        if self._fallbacks and target not in self._route.targets:
-            for fallback in self._fallbacks:
-                if target in fallback.targets:
-                    return fallback.name
-        return self._route.name
-
-    def _date(self, refused: GatewayError, targets: list[Target]) -> None:
-        """Let a limit that was met say when somebody is back, which need not be who said no last."""
-        if refused.kind not in (Kind.RATE_LIMIT, Kind.UPSTREAM_QUOTA):
-            return
-        now = self._loop.time()
-        outlook = self._means.pool.outlook(targets, now, self._tokens)
-        if outlook.at is not None:
-            refused.retry_after = outlook.wait(now)
-
-    def _pick(self, targets: list[Target], tried: set[str]) -> tuple[Lease, Target] | None:
-        """Return a place at the first target that has one, or None."""
-        now = self._loop.time()
-        pool = self._means.pool
-        for target in targets:
-            session = self._session(target)
-            lease = pool.pick(target, tried, now, tokens=self._tokens, session=session)
-            if lease is not None:
-                return lease, target
-        return None
-
-    def _session(self, target: Target) -> bytes | None:
-        """Return what the conversation is known by, where there is more than one account that could know it."""
-        if len(self._means.pool.serving(target)) < 2:
-            return None
-        return session_of(self._key, self._headers, self._asked.document)
-
-    async def _wait_for_somebody(
-        self, targets: list[Target], tried: set[str]
-    ) -> tuple[Lease, Target] | None:
-        """Wait in the queue for a place at an account that is not in ``tried``.
-
-        If none comes in time, return None if an account has said already what the client is told, else raise it.
-        """
-        started = self._loop.time() - self.record.queue
-        until = started + self._means.retry.queue_timeout
-        # Those behind a call can use what it cannot if it has tried that already: it stands in another line.
-        wanted = "\n".join((self._route.name, *sorted(tried)))
-        with self._means.queue.turn(wanted, self._key) as turn:
-            while True:
-                now = self._loop.time()
-                outlook = self._means.pool.outlook(targets, now, self._tokens, tried)
-                in_time = outlook.at is not None and outlook.at <= until
-                if now >= until or not (in_time or outlook.sooner):
-                    if tried:
-                        return None
-                    raise outlook.error(now)
-                at = outlook.at if outlook.at is not None and in_time else until
-                await turn.wait(max(at - now, _LEAST_WAIT))
-                self.record.queue = self._loop.time() - started
-                picked = self._pick(targets, tried)
-                if picked is not None:
-                    return picked
 
     async def _try(self, lease: Lease, target: Target) -> Delivered | Refused:
         self._lease = lease
@@ -338,8 +217,7 @@ class Call:
         self.record.account = seat.account.name
         self.record.provider = target.provider
         self.record.upstream_model = target.model
-        if self._quotes is not None:
-            self._find_prices(self._quotes, seat, target)
+        self._bill.find_prices(seat, target, self._search.name_of(target))
         outcome = await self._send(seat, plan, plan.body)
         if isinstance(outcome, Refused) and outcome.stale:
             # The connection had died while idle: nobody has seen this request.
@@ -347,13 +225,6 @@ class Call:
         while isinstance(outcome, Continues):
             outcome = await self._continue(seat, plan, outcome.token)
         return outcome
-
-    def _find_prices(self, quotes: Quotes, seat: Seat, target: Target) -> None:
-        asked = self._asked
-        self._quote = quote = quotes.of(seat.name, target.model, self._name_of(target))
-        if self.wants_stream and "stream_options" in asked.document:
-            # The usage chunk may be asked for, and goes out before the books are closed.
-            asked.charge = partial(quote.price_micro, asked.now)
 
     def _succeeded(self) -> None:
         """Tell the account's place that content has come, and what the provider said about its limits."""
@@ -417,7 +288,7 @@ class Call:
         self._attempt = attempt = Attempt(
             self, plan, connection, self._loop, answer=answer, committed=committed
         )
-        if self._reserve is not None and self._reserve.grows:
+        if self._bill.grows:
             attempt.watch(self._hold_more)
         connection.send(request, attempt)
         if self.delivery.paused_at is not None:
@@ -439,9 +310,9 @@ class Call:
 
     def _hold_more(self) -> None:
         """Hold more for a stream that has used most of what is held; end it if that is not there."""
-        attempt, reserve = self._attempt, self._reserve
-        if attempt is not None and attempt.answer is not None and reserve is not None:
-            short = reserve.outgrown(attempt.answer.seen, self._means.clock())
+        attempt = self._attempt
+        if attempt is not None and attempt.answer is not None:
+            short = self._bill.outgrown(attempt.answer.seen)
             if short is not None:
                 attempt.expire(short.error())
 
@@ -464,34 +335,11 @@ class Call:
             record.upstream_request_id = upstream_request_id(attempt.headers)
             record.upstream += max(attempt.connection.last_read - attempt.sent_at, 0.0)
         if answer.committed or answer.error is None:
-            self._price(record)
+            self._bill.price(record)
             lease = self._lease
             if lease is not None and lease.seat.budget is not None:
                 lease.seat.spend(record.cost_micro, self._loop.time(), self._means.clock())
-        self._close(record)
-
-    def _price(self, record: Record) -> None:
-        """Note what the call costs as ``record`` has it. An estimate costs no more than was held."""
-        quote, usage, reserve = self._quote, record.usage, self._reserve
-        if quote is None or usage is None:
-            return
-        if reserve is not None and usage.estimated:
-            usage = record.usage = reserve.bounded(usage)
-        record.cost_micro, record.price_micro = quote.charge(usage, self._asked.now)
-        if reserve is not None and usage.estimated:
-            record.price_micro = min(record.price_micro, reserve.held)
-        record.priced = quote.priced
-
-    def _close(self, record: Record) -> None:
-        """Let go of what is held, charge what ``record`` says, and book it: nothing may come between."""
-        if self._reserve is not None:
-            drawn = self._reserve.settle(record.price_micro, self._began(record))
-            record.key_drawn_micro, record.team_drawn_micro = drawn
-        self._means.settle(record)
-
-    def _began(self, record: Record) -> float:
-        """Return when the call began, in seconds since 1970, as the ledger will have it."""
-        return self._means.clock() - (record.ended - record.started)
+        self._bill.close(record)
 
     def settle_failed(self, error: GatewayError, status: int) -> None:
         """Close the books of a call that failed, or whose client left."""
@@ -503,7 +351,7 @@ class Call:
         elif not self._settled:
             self._settled = True
             self.record.ended = self._loop.time()
-            self._close(self.record)
+            self._bill.close(self.record)
 
     def client_left(self) -> float | None:
         """Return for how many seconds to read on to learn what was used; None: not at all.
@@ -529,8 +377,7 @@ class Call:
         That knows this call: a cycle would live until the collector came.
         """
         self._attempt = None
-        if self._reserve is not None:
-            self._reserve.settle(0, self._means.clock())
+        self._bill.abandon()
 
     # What an operator sees, made out from what the call holds: nothing is kept for whoever may ask.
 
@@ -588,10 +435,7 @@ class Call:
             usage = answer.usage()._replace(estimated=True)
         noted = replace(self.record, usage=usage, status=self.record.status or 200, ended=now)
         if attempt.has_content:
-            self._price(noted)
-            if self._reserve is not None:
-                drawn = self._reserve.draws(noted.price_micro, self._began(noted))
-                noted.key_drawn_micro, noted.team_drawn_micro = drawn
+            self._bill.note(noted)
         return noted
 
     def pause(self) -> None:
@@ -667,7 +511,7 @@ class Call:
         if attempt is not None and attempt.answer is not None:
             self.settle(attempt.answer)
         fields = self._fields() + usage_fields(self.record.usage)
-        if self._quote is not None:
+        if self._bill.costs:
             fields += cost_field(self.record.price_micro)
         self.delivery.document(200, fields, document)
 

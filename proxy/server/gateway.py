@@ -16,7 +16,8 @@ from proxy.config.model import Config, Key
 from proxy.dialects.memory import Memory
 from proxy.errors import GatewayError, Kind
 from proxy.log import Log
-from proxy.relay.call import Call, Means
+from proxy.relay.call import Call
+from proxy.relay.means import Means
 from proxy.routing.catalog import Catalog, Route
 from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
