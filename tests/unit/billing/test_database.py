@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -81,18 +82,18 @@ def test_a_second_time_changes_nothing(path):
 def test_a_later_schema_is_refused(path):
     run(path, f"PRAGMA user_version = {database.VERSION + 1}")
     with pytest.raises(
-        Unusable, match=r"with schema 2, expected 1 to 1; a later version of Splice"
+        Unusable, match=r"with schema 3, expected 1 to 2; a later version of Splice"
     ):
         prepare(path)
 
 
 def test_a_migration_copies_first_and_is_one_transaction(path, monkeypatch):
     run(path, "UPDATE standing SET serial = 7")
-    monkeypatch.setattr(database, "VERSION", 2)
-    monkeypatch.setattr(database, "_MIGRATIONS", ("schema.sql", "second.sql"))
+    monkeypatch.setattr(database, "VERSION", 3)
+    monkeypatch.setattr(database, "_MIGRATIONS", (*database._MIGRATIONS, "third.sql"))
 
     class Scripts:
-        text = "CREATE TABLE second (x); INSERT INTO absent VALUES (1);"
+        text = "CREATE TABLE third (x); INSERT INTO absent VALUES (1);"
 
         def joinpath(self, name):
             return self
@@ -103,20 +104,20 @@ def test_a_migration_copies_first_and_is_one_transaction(path, monkeypatch):
     monkeypatch.setattr(database, "files", lambda package: Scripts())
     with pytest.raises(Unusable, match="no such table: absent"):
         prepare(path)
-    tables = "SELECT name FROM sqlite_schema WHERE name = 'second'"
-    assert run(path, tables, "PRAGMA user_version") == [[], [(1,)]]
-    monkeypatch.setattr(Scripts, "text", "CREATE TABLE second (x);")
+    tables = "SELECT name FROM sqlite_schema WHERE name = 'third'"
+    assert run(path, tables, "PRAGMA user_version") == [[], [(2,)]]
+    monkeypatch.setattr(Scripts, "text", "CREATE TABLE third (x);")
     prepare(path)
     assert run(path, tables, "PRAGMA user_version", "SELECT serial FROM standing") == [
-        [("second",)],
-        [(2,)],
+        [("third",)],
+        [(3,)],
         [(7,)],
     ]
-    copies = sorted(path.parent.glob("ledger.db.schema-1*"))
+    copies = sorted(path.parent.glob("ledger.db.schema-2*"))
     assert len(copies) == 2
     assert {stat.S_IMODE(one.stat().st_mode) for one in copies} == {0o600}
     with closing(sqlite3.connect(copies[1])) as opened:
-        assert opened.execute("PRAGMA user_version").fetchone() == (1,)
+        assert opened.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def spoil(path):
@@ -148,8 +149,8 @@ def test_what_is_no_database_is_refused_with_the_way_out(path):
 
 def test_one_that_somebody_else_writes_is_not_called_damaged(path, monkeypatch):
     monkeypatch.setattr(database, "BUSY", 0.05)
-    monkeypatch.setattr(database, "VERSION", 2)
-    monkeypatch.setattr(database, "_MIGRATIONS", ("schema.sql", "schema.sql"))
+    monkeypatch.setattr(database, "VERSION", 3)
+    monkeypatch.setattr(database, "_MIGRATIONS", (*database._MIGRATIONS, "schema.sql"))
     with closing(connect(path)) as opened:
         opened.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unusable, match=r"cannot use .* \(database is locked\)"):
@@ -174,3 +175,30 @@ def test_a_copy_that_is_no_ledger_is_not_taken_for_one(tmp_path):
     (tmp_path / "text.db").write_text("x" * 1000)
     with pytest.raises(Unusable, match="no ledger"):
         check(tmp_path / "text.db")
+
+
+# A ledger of the first schema.
+
+
+def test_one_of_the_first_schema_gets_the_new_tables_and_keeps_what_it_has(tmp_path):
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript(Path(__file__).with_name("ledger-1.sql").read_text())
+    kept = (
+        "SELECT * FROM requests_v1",
+        "SELECT * FROM usage_daily_v1 ORDER BY key_name",
+        "SELECT * FROM quarantine",
+        "SELECT * FROM standing",
+    )
+    before = run(path, *kept)
+    prepare(path)
+    assert run(path, *kept) == before
+    assert [len(rows) for rows in before] == [3, 2, 1, 1]
+    fresh = tmp_path / "fresh.db"
+    prepare(fresh)
+    shape = (
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY 1, 2"
+    )
+    assert run(path, shape, "PRAGMA user_version") == run(fresh, shape, "PRAGMA user_version")
+    copy_of_before = tmp_path / "ledger.db.schema-1"
+    assert run(copy_of_before, "PRAGMA user_version", kept[0]) == [[(1,)], before[0]]
