@@ -3,7 +3,7 @@
 
 CREATE TABLE teams (
     name TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
-    options TEXT NOT NULL CHECK (json_valid(options)),
+    options TEXT NOT NULL,
     created INTEGER NOT NULL CHECK (typeof(created) = 'integer')
 ) WITHOUT ROWID;
 
@@ -12,7 +12,7 @@ CREATE TABLE teams (
 CREATE TABLE keys (
     name TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
     id TEXT NOT NULL UNIQUE CHECK (length(id) = 64 AND id NOT GLOB '*[^0-9a-f]*'),
-    options TEXT NOT NULL CHECK (json_valid(options)),
+    options TEXT NOT NULL,
     created INTEGER NOT NULL CHECK (typeof(created) = 'integer'),
     revoked INTEGER CHECK (typeof(revoked) IN ('integer', 'null'))
 ) WITHOUT ROWID;
@@ -49,5 +49,5 @@ CREATE TABLE changes (
     action TEXT NOT NULL,
     subject TEXT NOT NULL,
     amount_micro INTEGER CHECK (typeof(amount_micro) IN ('integer', 'null')),
-    detail TEXT NOT NULL CHECK (json_valid(detail))
+    detail TEXT NOT NULL
 );
