@@ -94,7 +94,7 @@ class Directory:
         for row in teams:
             made.roster.see(stored.read_team(row))
         for row in keys:
-            key = stored.read_key(row, tuple(tokens[row["name"]]))
+            key = stored.read_key(row, tuple(tokens.get(row["name"], ())))
             made.roster.see(key)
             made._let_in(key)
         made.paid_in = {row["wallet_id"]: row["paid_in"] for row in paid}

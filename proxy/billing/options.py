@@ -109,7 +109,9 @@ def taken(name: str, kind: Kind[Any], value: object) -> Any:
     except Wrong as wrong:
         found = wrong.found or ("nothing" if value is None else repr_toml(value))
         hint = f"; {wrong.hint}" if wrong.hint else ""
-        message = f"{name}: found {found}, expected {wrong.expected}{hint}"
+        # A header's bytes that are no UTF-8 are no text that could be told.
+        told = found.encode("utf-8", "replace").decode()
+        message = f"{name}: found {told}, expected {wrong.expected}{hint}"
         raise Refused(Reason.INVALID, message, name) from None
 
 

@@ -219,7 +219,7 @@ class Roster:
     ) -> Change[StoredKey]:
         """Let ``text`` open a key, and what does so now for ``grace`` more microseconds."""
         before = self.live(name)
-        ended = replace(before.token, until=now + grace)
+        ended = replace(before.token, until=min(now + grace, stored.LAST))
         fresh = self._token(key_hash(text), text, now)
         made = replace(before, tokens=(*before.tokens[:-1], ended, fresh))
         detail = {"to": fresh.shown, "grace_s": grace // 1_000_000}

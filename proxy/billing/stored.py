@@ -14,12 +14,13 @@ import orjson
 
 from proxy.billing.credit import Terms
 from proxy.billing.options import TEAM as TEAM_OPTIONS
-from proxy.billing.options import Options, changed, key_of, terms_of
+from proxy.billing.options import Options, Reason, Refused, changed, key_of, terms_of
 from proxy.billing.reading import TOKENS, Query
 from proxy.config import Key
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MOMENT = 253_402_300_799_000_000
+LAST = 253_402_300_799_000_000
+"""The last moment that can be told: the end of the year 9999."""
 TEAM = "team:"
 KEY = "key:"
 
@@ -96,8 +97,8 @@ class Team:
 
 
 def moment(micros: int) -> datetime:
-    """Return a moment of the database; the year 9999 is the last."""
-    return _EPOCH + timedelta(microseconds=min(micros, _LAST_MOMENT))
+    """Return a moment of the database; ``LAST`` is the last."""
+    return _EPOCH + timedelta(microseconds=min(micros, LAST))
 
 
 # Reading.
@@ -120,7 +121,9 @@ def read_team(row: Mapping[str, Any]) -> Team:
 
 
 def read_key(row: Mapping[str, Any], tokens: tuple[Token, ...]) -> StoredKey:
-    """The same for a key."""
+    """The same for a key. Raises Refused also if nothing opens it, or did."""
+    if not tokens:
+        raise Refused(Reason.INVALID, f"found the key {row['name']} without a hash, expected one")
     options = orjson.loads(row["options"])
     return StoredKey(
         key=key_of(row["name"], row["id"], options),

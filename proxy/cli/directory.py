@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
@@ -50,23 +51,22 @@ def ask(
         try:
             return daemon.send(method, path, body, headers)
         except NoDaemon:
-            pass
-        found = local(find(args.config, os.environ), os.environ)
-        become_owner(found.directory)
-        if method == "GET":
-            must_exist(found.directory / database.NAME)
-        state.prepare(found.directory)
-        try:
-            lock = state.lock(found.directory)
-        except Unusable:
-            if time.monotonic() >= given_up:
-                raise
-            time.sleep(_AGAIN)
-            continue
-        try:
-            return asyncio.run(_on_database(found, method, row, call))
-        finally:
-            os.close(lock)
+            found = local(find(args.config, os.environ), os.environ)
+        with as_owner(found.directory):
+            if method == "GET":
+                must_exist(found.directory / database.NAME)
+            state.prepare(found.directory)
+            try:
+                lock = state.lock(found.directory)
+            except Unusable:
+                if time.monotonic() >= given_up:
+                    raise
+            else:
+                try:
+                    return asyncio.run(_on_database(found, method, row, call))
+                finally:
+                    os.close(lock)
+        time.sleep(_AGAIN)
 
 
 def pages(
@@ -83,16 +83,23 @@ def pages(
         at = {cursor: str(page["next"])}
 
 
-def become_owner(directory: Path) -> None:
-    """As root, become whoever the state directory belongs to, so that what is made there is theirs."""
-    try:
-        owner = directory.stat()
-    except OSError:
+@contextmanager
+def as_owner(directory: Path) -> Iterator[None]:
+    """As root, be whoever the state directory belongs to meanwhile, so that what is made there is theirs."""
+    owner = directory.stat() if os.geteuid() == 0 and directory.exists() else None
+    if owner is None or owner.st_uid == 0:
+        yield
         return
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.setgroups([])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
+    group, groups = os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 def must_exist(path: Path) -> None:

@@ -14,7 +14,7 @@ from proxy.billing.options import Refused
 from proxy.billing.reading import Query
 from proxy.billing.state import Unusable
 from proxy.billing.stored import KEY, TEAM
-from proxy.cli.directory import become_owner, must_exist
+from proxy.cli.directory import as_owner, must_exist
 from proxy.cli.ledger import ask, print_csv
 from proxy.cli.output import complain, print_json, print_table
 from proxy.config import ConfigError, find, local
@@ -42,19 +42,19 @@ def run(args: argparse.Namespace) -> int:
 def statement(args: argparse.Namespace) -> dict[str, Any]:
     """Return the statement that a line asks for: what is charged is below 0, so that amounts add up from the opening to the closing."""
     settings = local(find(args.config, os.environ), os.environ)
-    become_owner(settings.directory)
     path = (settings.directory / database.NAME).absolute()
-    must_exist(path)
     wallet = args.wallet if args.wallet.startswith((TEAM, KEY)) else KEY + args.wallet
     start, end = _bounds(args.month)
-    holder, lines, months, before, during = ask(
-        path,
-        _holder(wallet),
-        stored.lines_of(wallet, args.month),
-        stored.months_of(wallet),
-        stored.credits_between(wallet, 0, start),
-        stored.credits_between(wallet, start, end),
-    )
+    with as_owner(settings.directory):
+        must_exist(path)
+        holder, lines, months, before, during = ask(
+            path,
+            _holder(wallet),
+            stored.lines_of(wallet, args.month),
+            stored.months_of(wallet),
+            stored.credits_between(wallet, 0, start),
+            stored.credits_between(wallet, start, end),
+        )
     if not (holder or months or before or during) and wallet.partition(":")[2] not in settings.keys:
         raise Unusable(
             f"found no {wallet.replace(':', ' ')}, expected one that is there; "

@@ -195,6 +195,21 @@ async def test_what_makes_no_key_is_refused_and_makes_none(body, status, param):
         assert (await asked(front, "GET", "keys")).json["data"] == []
 
 
+async def test_bytes_that_are_no_text_are_refused_like_any_other_mistake():
+    async with running() as front:
+        for path in ("keys/\xff", "keys/%ff", "teams/\xff", "credits/%ff", "credits?wallet=\xff"):
+            assert (await asked(front, "GET", path)).status in (400, 404)
+        assert (await asked(front, "GET", "keys?after=\xff&team=%ff")).status == 200
+        assert (await asked(front, "POST", "keys/%ff/rotate", {"grace": "\u00ff"})).status == 400
+
+
+async def test_a_grace_without_end_ends_with_the_calendar():
+    async with running() as front:
+        await made(front)
+        rotated = await asked(front, "POST", "keys/ci/rotate", {"grace": "9999999999d"})
+        assert rotated.json["rotated_out"][0]["until"] == "9999-12-31T23:59:59.000Z"
+
+
 async def test_keys_are_listed_in_pages():
     async with running() as front:
         await asked(front, "POST", "teams", {"name": "red"})
@@ -211,7 +226,7 @@ async def test_keys_are_listed_in_pages():
         assert (names, turns) == ([f"k{number}" for number in range(5)], 3)
         red = (await asked(front, "GET", "keys?team=red")).json["data"]
         assert [one["name"] for one in red] == ["k1", "k3"]
-        for query in ("limit=0", "limit=1001", "limit=x", "befor=x"):
+        for query in ("limit=0", "limit=1001", "limit=x", "page=2"):
             assert (await asked(front, "GET", f"keys?{query}")).status == 400
 
 
@@ -266,6 +281,12 @@ async def test_credits_are_listed_the_last_first_in_pages():
         ({"wallet": "tester", "amount_usd": 1, "note": "a\nb"}, {}, 400, "note"),
         ({"wallet": "tester", "amount_usd": 1, "ref": "x"}, {}, 400, "ref"),
         ({"wallet": "tester", "amount_usd": 1}, {"idempotency_key": "a b"}, 400, "Idempotency-Key"),
+        (
+            {"wallet": "tester", "amount_usd": 1},
+            {"idempotency_key": "\xff"},
+            400,
+            "Idempotency-Key",
+        ),
     ],
 )
 async def test_what_is_no_credit_is_refused(body, headers, status, param):

@@ -38,7 +38,7 @@ async def place(directory: Path, *, up: bool):
         yield SimpleNamespace(path=path, front=front, state=directory / "state")
 
 
-async def status_of(text: str, one: SimpleNamespace) -> int:
+async def status_of(text, one):
     """Return what a key is answered by the daemon: one that runs, or one that is started to see."""
     if one.front is not None:
         return (await one.front.get("/v1/key", authorization=f"Bearer {text}")).status
