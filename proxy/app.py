@@ -26,10 +26,12 @@ import uvloop
 
 from proxy import __version__
 from proxy import demo as demo_provider
-from proxy.billing import pricelist
+from proxy.billing import database, pricelist
 from proxy.billing.books import Books
+from proxy.billing.directory import Directory
 from proxy.billing.keys import Keyring
 from proxy.billing.ledger import ReadTooLong
+from proxy.billing.options import Refused
 from proxy.billing.spent import Spent
 from proxy.billing.state import Unusable
 from proxy.billing.tariff import Tariff
@@ -255,8 +257,10 @@ class Running:
         metrics = gateway.means.metrics
         metrics.config_taken.set((), 0)
         config = await asyncio.to_thread(load, before.path, self._environ)
-        _renew_certificate(config, self._tls)
-        self._adopt(config)
+        async with gateway.directory.unchanging():
+            _check_keys(config, gateway.directory)
+            _renew_certificate(config, self._tls)
+            self._adopt(config)
         metrics.config_taken.set((), 1)
         metrics.config_taken_at.set((), gateway.clock())
         if config.server.tls is not None:
@@ -273,8 +277,9 @@ class Running:
         gateway.means = replace(gateway.means, **_chosen(config))
         gateway.catalog = Catalog(config)
         self._settlement.tally = _tally(config, gateway.catalog, gateway.means.metrics)
-        gateway.keyring = Keyring(config.keys)
-        gateway.counts_tokens = _counts_tokens(config)
+        gateway.keyring.adopt(config.keys)
+        _adopt_keys(config, gateway.directory)
+        gateway.counts_tokens = _counts_tokens(config) or gateway.directory.roster.counts_tokens
         gateway.reads_on = _reads_on(config)
         gateway.config = config
         self._log.level = config.logging.level
@@ -371,7 +376,7 @@ async def start(
     sweep: float = SWEEP,
     tls: ssl.SSLContext | None = None,
 ) -> Running:
-    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, Unusable.
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, ConfigError, Unusable.
 
     ``tls`` is what upstreams are verified against; by default the system's certificates.
     """
@@ -385,7 +390,13 @@ async def start(
         ),
         _verification(config, tls),
     )
+    keyring = Keyring(config.keys)
     wallets = Wallets(config.keys)
+    try:
+        directory = await _directory(config, books, keyring, wallets)
+    except (ConfigError, Unusable):
+        await books.close()
+        raise
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())
@@ -411,13 +422,14 @@ async def start(
     gateway = Gateway(
         config=config,
         catalog=catalog,
-        keyring=Keyring(config.keys),
+        keyring=keyring,
         pool=pool,
         key_limits=KeyLimits(config.models, config.limits.concurrency),
-        counts_tokens=_counts_tokens(config),
+        counts_tokens=_counts_tokens(config) or directory.roster.counts_tokens,
         reads_on=_reads_on(config),
         means=means,
         books=books,
+        directory=directory,
         memory=Memory(),
         log=log,
         clock=time.time,
@@ -449,6 +461,33 @@ async def count(books: Books, wallets: Wallets, clock: Callable[[], float]) -> M
     by_wallet, by_account = await books.spent()
     wallets.count(by_wallet, clock())
     return by_account
+
+
+async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wallets) -> Directory:
+    """Return the keys of the database beside those of ``config``. Raises ConfigError, Unusable."""
+    try:
+        found = await Directory.open(books.ledger, keyring, wall=time.time, wallets=wallets)
+    except (sqlite3.Error, Refused) as error:
+        path = config.state.directory / database.NAME
+        raise Unusable(f"cannot read the keys in {path}: {error}; restore a backup") from error
+    _check_keys(config, found)
+    _adopt_keys(config, found)
+    for name, terms in found.roster.terms().items():
+        wallets.set_terms(name, terms)
+    for name, paid in found.paid_in.items():
+        wallets.pay_in(name, paid)
+    return found
+
+
+def _check_keys(config: Config, directory: Directory) -> None:
+    """Raise ConfigError for keys that the database has as well."""
+    conflicts = directory.roster.conflicts(config.keys)
+    if conflicts:
+        raise ConfigError(*conflicts)
+
+
+def _adopt_keys(config: Config, directory: Directory) -> None:
+    directory.roster.adopt({key.name: key.hash for key in config.keys}, config.keys_policy.prefix)
 
 
 def _chosen(config: Config) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether the books agree with themselves: each day's sums with its requests, and the journal with both."""
+"""Whether the books agree with themselves: each day's sums with its requests, the journal with both; credits and keys with theirs."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class Audit:
     quarantined: int = 0
     cost_micro: int = 0
     price_micro: int = 0
+    credits_micro: int = 0
+    """What was paid in, less what was taken back."""
+    keys: int = 0
+    """Of the database, revoked ones too."""
     faults: list[str] = field(default_factory=list)
 
 
@@ -60,6 +64,7 @@ def _audit(opened: sqlite3.Connection, journal: Journal) -> Audit:
     (found.quarantined,) = opened.execute("SELECT count(*) FROM quarantine").fetchone()
     found.requests, found.removed = kept, sums[0] - kept
     found.cost_micro, found.price_micro = sums[1], sums[2]
+    _audit_directory(opened, found)
     end = Position(standing["segment"], standing["byte"])
     wanted: list[str] = []
     for number in journal.segments():
@@ -75,6 +80,43 @@ def _audit(opened: sqlite3.Connection, journal: Journal) -> Audit:
                 wanted.clear()
     _look_for(opened, wanted, end.segment, found)
     return found
+
+
+_DIRECTORY = {
+    "{0}: {1} micro-USD in credits and {2} in the record of changes": """
+        SELECT wallet_id, sum(booked), sum(noted) FROM (
+            SELECT wallet_id, amount_micro AS booked, 0 AS noted FROM credits
+            UNION ALL
+            SELECT subject, 0, amount_micro FROM changes WHERE amount_micro IS NOT NULL
+        ) GROUP BY 1 HAVING sum(booked) <> sum(noted) ORDER BY 1""",
+    # A plus before a column: not by the index that is to be proved.
+    "{0}: the ref {1} is booked {2} times": """
+        SELECT +wallet_id, +ref, count(*) FROM credits WHERE ref IS NOT NULL
+        GROUP BY +wallet_id, +ref HAVING count(*) > 1""",
+    "{0}: is credited, and there is no such team": """
+        SELECT DISTINCT wallet_id FROM credits
+        WHERE wallet_id LIKE 'team:%' AND substr(wallet_id, 6) NOT IN (SELECT name FROM teams)""",
+    "key:{0}: its team {1} does not exist": """
+        SELECT name, json_extract(options, '$.team') AS team FROM keys
+        WHERE team NOT IN (SELECT name FROM teams)""",
+    "key:{0}: {1} hashes open it, expected 1, or 0 once it is revoked": """
+        SELECT name, (SELECT count(*) FROM key_hashes WHERE key_name = name AND until IS NULL) AS open
+        FROM keys WHERE open <> (revoked IS NULL)""",
+    "{0}: opens {1}, which does not exist": """
+        SELECT hash, key_name FROM key_hashes WHERE key_name NOT IN (SELECT name FROM keys)""",
+    "key:{0}: has the identity of {1}": """
+        SELECT name, key_name FROM keys JOIN key_hashes ON hash = id WHERE key_name <> name""",
+}
+"""What must find nothing, with what is said of each row that it finds. That names and hashes are unique is their tables' key."""
+
+
+def _audit_directory(opened: sqlite3.Connection, found: Audit) -> None:
+    """Hold credits against the record of changes, and keys against each other."""
+    for told, query in _DIRECTORY.items():
+        found.faults += [told.format(*row) for row in opened.execute(query)]
+    ((found.credits_micro, found.keys),) = opened.execute(
+        "SELECT (SELECT coalesce(sum(amount_micro), 0) FROM credits), (SELECT count(*) FROM keys)"
+    )
 
 
 def _read(journal: Journal, number: int) -> bytes:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from importlib.resources import files
 from pathlib import Path
 
 from proxy.billing.state import Unusable
 
 NAME = "ledger.db"
-VERSION = 2
+VERSION = 3
 """The schema that this version of Splice writes."""
-_MIGRATIONS = ("schema.sql", "drawn.sql")
+_MIGRATIONS = ("schema.sql", "drawn.sql", "keys.sql")
 """The n-th takes a database from schema n to n + 1; the first makes one."""
 CACHE = 32 << 20
 """Bytes of pages that the writer keeps: ids are random, so each row touches pages all over the indexes."""
@@ -120,8 +119,13 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     # Each time: a backup that was restored is in another mode.
     database.execute("PRAGMA journal_mode = WAL")
     for number, name in enumerate(_MIGRATIONS[version:], start=version + 1):
-        script = files("proxy.billing").joinpath(name).read_text()
+        script = _script(name)
         database.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version = {number};COMMIT")
+
+
+def _script(name: str) -> str:
+    # Not importlib.resources: it imports more when it is first used, and by then a command may have become another user.
+    return Path(__file__).with_name(name).read_text()
 
 
 def _free(path: Path, version: int) -> Path:

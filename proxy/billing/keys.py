@@ -20,22 +20,43 @@ def digest(token: str) -> str:
 
 
 class Keyring:
-    """The keys that are known, by digest: who looks one up with a wrong token learns nothing from the time it takes."""
+    """The keys that are known, by digest: who looks one up with a wrong token learns nothing from the time it takes.
 
-    def __init__(self, keys: Iterable[Key]) -> None:
-        self._by_digest = {key.hash: key for key in keys}
+    Those of the configuration are replaced together, those of the database one by one.
+    """
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self._stored: dict[str, Key] = {}
         # A client sends the same token with every request. Only tokens that are somebody's are remembered, so strangers cannot
         # fill this, and looking one up tells them nothing either: the interpreter hashes with a secret of its own.
         self._by_token: dict[str, Key] = {}
+        self.adopt(keys)
 
     def __len__(self) -> int:
-        return len(self._by_digest)
+        return len(self._configured) + len(self._stored)
+
+    def adopt(self, keys: Iterable[Key]) -> None:
+        """Go by these keys of a configuration from now on."""
+        self._configured = {key.hash: key for key in keys}
+        self._by_token.clear()
+
+    def put(self, opens: str, key: Key) -> None:
+        """Let the token with the digest ``opens`` open ``key``, a key of the database, from now on."""
+        self._stored[opens] = key
+        # What is remembered may be the key as it was. To hash each token once more costs less than to find out which.
+        self._by_token.clear()
+
+    def drop(self, opens: str) -> None:
+        """Let the token with the digest ``opens`` open nothing from now on."""
+        self._stored.pop(opens, None)
+        self._by_token.clear()
 
     def find(self, token: str) -> Key | None:
         """Return the key that ``token`` opens."""
         key = self._by_token.get(token)
         if key is None:
-            key = self._by_digest.get(digest(token))
+            opens = digest(token)
+            key = self._configured.get(opens) or self._stored.get(opens)
             if key is not None:
                 self._by_token[token] = key
         return key

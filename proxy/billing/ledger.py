@@ -1,4 +1,4 @@
-"""The database of what was settled: one connection that writes, in batches, and one that reads.
+"""The database of what was settled: one connection that writes, a transaction at a time, and one that reads.
 
 A batch, the sums of its days and the place that the journal is to be replayed from are one transaction, and a request that is
 there already is left as it is: so whatever is replayed counts once.
@@ -86,6 +86,7 @@ class Ledger:
         self.serial: int = standing["serial"]
         self._writer = writer
         self._reader = reader
+        self._writing = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._until = 0.0
 
@@ -124,13 +125,25 @@ class Ledger:
         ``position``: what comes before it in the journal is booked with this; None leaves it where it was. Raises sqlite3.Error,
         and then nothing is booked.
         """
-        try:
-            await self._commit(rows, position, aside)
-        except _POISON:
-            good, found = await self._sorted(rows)
-            aside = [*aside, *found]
-            await self._commit(good, position, aside, given=len(rows))
+        async with self._writing:
+            try:
+                await self._commit(rows, position, aside)
+            except _POISON:
+                good, found = await self._sorted(rows)
+                aside = [*aside, *found]
+                await self._commit(good, position, aside, given=len(rows))
         return list(aside)
+
+    async def write(self, statements: Sequence[Query]) -> None:
+        """Run ``statements`` in one transaction. Raises sqlite3.Error, and then nothing has changed."""
+        async with self._writing:
+            await self._begin()
+            try:
+                for one in statements:
+                    await self._writer.execute(one.sql, one.parameters)
+                await self._writer.execute("COMMIT")
+            finally:
+                await self._rollback()
 
     async def _commit(
         self,
@@ -191,15 +204,17 @@ class Ledger:
         If there are any, nothing is removed.
         """
         wrong: list[str] = []
-        if (await _one(self._writer, "SELECT folded_until FROM standing"))[0] < until:
-            wrong = await self._compared(until)
+        async with self._writing:
+            if (await _one(self._writer, "SELECT folded_until FROM standing"))[0] < until:
+                wrong = await self._compared(until)
         removed = _AT_ONCE
         while removed == _AT_ONCE and not wrong:
-            cursor = await self._writer.execute(
-                "DELETE FROM requests WHERE number IN (SELECT number FROM requests "
-                "WHERE started < strftime('%s', ?) * 1000000 LIMIT ?)",
-                (until, _AT_ONCE),
-            )
+            async with self._writing:
+                cursor = await self._writer.execute(
+                    "DELETE FROM requests WHERE number IN (SELECT number FROM requests "
+                    "WHERE started < strftime('%s', ?) * 1000000 LIMIT ?)",
+                    (until, _AT_ONCE),
+                )
             removed = cursor.rowcount
         return wrong
 
@@ -225,12 +240,15 @@ class Ledger:
     # Reading.
 
     async def read(
-        self, *queries: Query, within: float = READ_TIME
+        self, *queries: Query, patience: float = READ_TIME
     ) -> tuple[int, list[list[Mapping[str, Any]]]]:
-        """Return ``serial`` and the rows of each query, all as of one moment. Raises ReadTooLong, sqlite3.Error."""
+        """Return ``serial`` and the rows of each query, all as of one moment. Raises ReadTooLong, sqlite3.Error.
+
+        ``patience``: seconds, more than a moment only where nothing is written meanwhile.
+        """
         reader = self._reader
         async with self._reading:
-            self._until = time.monotonic() + within
+            self._until = time.monotonic() + patience
             try:
                 await reader.execute("BEGIN")
                 serial = (await _one(reader, "SELECT serial FROM standing"))[0]
@@ -256,11 +274,12 @@ class Ledger:
     async def close(self) -> None:
         """Close in order; what was not committed is in the journal."""
         await self._reader.close()
-        try:
-            await self._rollback()
-            await self._writer.execute("UPDATE standing SET clean = 1")
-        finally:
-            await self._writer.close()
+        async with self._writing:
+            try:
+                await self._rollback()
+                await self._writer.execute("UPDATE standing SET clean = 1")
+            finally:
+                await self._writer.close()
 
 
 async def _one(connection: aiosqlite.Connection, sql: str) -> sqlite3.Row:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from proxy import __version__
-from proxy.cli import ledger_arguments
+from proxy.cli import directory_arguments, ledger_arguments
 from proxy.cli.output import complain
 
 _DESCRIPTION = "An LLM gateway: one endpoint, four dialects, many upstream accounts."
@@ -78,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     ledger_arguments.requests(requests)
     _add_requests(requests)
     ledger_arguments.add(partial(_add, commands))
+    for name, says, actions_of in (
+        ("keys", "who may call, and what they may do", directory_arguments.keys),
+        ("teams", "wallets that keys share", directory_arguments.teams),
+        ("credits", "what is paid into the wallets", directory_arguments.credits_),
+    ):
+        under = _add(commands, name, says)
+        within = under.add_subparsers(dest="action", metavar="ACTION", required=True)
+        actions_of(partial(_add, within))
+    directory_arguments.statement(
+        _add(commands, "statement", "what a key or a team was charged in a month")
+    )
     return parser
 
 

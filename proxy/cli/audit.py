@@ -1,9 +1,10 @@
-"""``splice audit``: proves that requests, daily sums and journal agree; exit 1 if they do not."""
+"""``splice audit``: proves that requests, daily sums and journal agree, and credits and keys with their record; exit 1 if they do not."""
 
 from __future__ import annotations
 
 import argparse
 
+from proxy import money
 from proxy.billing import audit
 from proxy.billing.state import Unusable
 from proxy.cli.ledger import database_of, usd
@@ -31,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
                 "quarantined": found.quarantined,
                 "price_usd": usd(found.price_micro),
                 "cost_usd": usd(found.cost_micro),
+                "credits_usd": money.usd(found.credits_micro),
+                "keys": found.keys,
             }
         )
         return 1 if found.faults else 0
@@ -39,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{found.requests} requests and {found.removed} removed ones: price {usd(found.price_micro)} USD, "
         f"cost {usd(found.cost_micro)} USD; {found.journal} records of the journal are all there; "
+        f"{money.usd(found.credits_micro)} USD of credit, {found.keys} keys; "
         f"{found.quarantined} in quarantine"
         if not found.faults
         else f"{len(found.faults)} differences"

@@ -6,7 +6,7 @@ import argparse
 import http.client
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,10 @@ PATIENCE = 15.0
 
 class DaemonError(Exception):
     """Nobody there, nobody who may be asked, or a refusal: one line for whoever typed the command."""
+
+
+class NoDaemon(DaemonError):
+    """No daemon runs, as far as its socket tells."""
 
 
 class Daemon:
@@ -40,16 +44,34 @@ class Daemon:
         """Have something done; return the document that says what. Raises DaemonError."""
         return self._ask("POST", path, patience)
 
-    def _ask(self, method: str, path: str, patience: float) -> Any:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+    ) -> Any:
+        """Ask for something with what it takes along. Raises DaemonError; NoDaemon if there is none."""
+        return self._ask(method, path, PATIENCE, body, headers)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        patience: float,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         connected, place = _connect(self._places)
         connected.settimeout(patience)
         connection = http.client.HTTPConnection("localhost")
         connection.sock = connected
         try:
             # There is no host to name, and "localhost" need not be one of [admin] hosts.
-            connection.request(method, f"/api/v1/{path}", headers={"Host": ""})
+            sent = None if body is None else orjson.dumps(body)
+            connection.request(method, f"/api/v1/{path}", sent, {"Host": "", **(headers or {})})
             answer = connection.getresponse()
-            body = answer.read()
+            told = answer.read()
         except TimeoutError as error:
             raise DaemonError(
                 f"found a daemon at {place} that does not answer within {patience:g} s"
@@ -60,7 +82,7 @@ class Daemon:
             ) from error
         finally:
             connection.close()
-        return _document(answer.status, body, place)
+        return _document(answer.status, told, place)
 
 
 def segment(name: str) -> str:
@@ -91,7 +113,7 @@ def _connect(places: Sequence[Path]) -> tuple[socket.socket, Path]:
         raise DaemonError(
             f"may not open the daemon's socket {closed}; run this as the daemon's user or in its group"
         )
-    raise DaemonError(
+    raise NoDaemon(
         f"found no daemon at {' or '.join(map(str, places))}, expected `splice serve` to run; "
         "start it or name its config with -c"
     )

@@ -5,7 +5,7 @@
 
 from proxy.config.diff import Change, changes
 from proxy.config.errors import ConfigError
-from proxy.config.load import find, load, loads, state_directory
+from proxy.config.load import Local, find, load, loads, local, state_directory
 from proxy.config.model import (
     Account,
     Address,
@@ -54,6 +54,7 @@ __all__ = [
     "Key",
     "KeysPolicy",
     "Limits",
+    "Local",
     "Logging",
     "Metrics",
     "Model",
@@ -84,6 +85,7 @@ __all__ = [
     "key_hash",
     "load",
     "loads",
+    "local",
     "new_key",
     "state_directory",
 ]

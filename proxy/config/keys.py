@@ -36,6 +36,16 @@ def keys(tables: list[Table]) -> tuple[model.Key, ...]:
     return tuple(found)
 
 
+def names(tables: list[Table]) -> dict[str, str]:
+    """The names of the keys with their digests; "" for one whose text is a secret."""
+    found = {}
+    for table in tables:
+        name = table.required("name", values.NAME)
+        if name:
+            found[name] = table.optional("hash", HASH) or ""
+    return found
+
+
 def _key(table: Table) -> model.Key | None:
     name = table.required("name", values.NAME)
     digest = _digest(table)

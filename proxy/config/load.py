@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -63,6 +63,29 @@ def state_directory(path: Path, environ: Mapping[str, str]) -> Path:
     if document.faults:
         raise ConfigError(*(message for _, message in sorted(document.faults)))
     return found.directory
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What a command needs that works on the state of a daemon that does not run."""
+
+    directory: Path
+    prefix: str
+    """Of new keys."""
+    keys: Mapping[str, str]
+    """The names of ``[[keys]]`` with their digests; "" where the file has a secret that only the daemon may read."""
+
+
+def local(path: Path, environ: Mapping[str, str]) -> Local:
+    """What a configuration says to commands that work beside it, without its secrets. Raises ConfigError."""
+    document = _document(_text(path), path, environ)
+    root = document.root
+    state = sections.state(root.table("state"))
+    policy = sections.keys_policy(root.table("keys_policy"))
+    found = keys.names(root.tables("keys"))
+    if document.faults:
+        raise ConfigError(*(message for _, message in sorted(document.faults)))
+    return Local(state.directory, policy.prefix, found)
 
 
 def _text(path: Path) -> str:

@@ -276,7 +276,10 @@ def _moment(value: object) -> datetime:
         except ValueError:
             raise Wrong("a date such as 2026-12-31 or 2026-12-31T18:00:00Z") from None
     if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        try:
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        except OverflowError:
+            raise Wrong("a moment in the years 1 to 9999 of UTC") from None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     raise Wrong("a date such as 2026-12-31 or 2026-12-31T18:00:00Z")

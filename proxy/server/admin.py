@@ -16,14 +16,17 @@ from aiohttp import web
 
 from proxy.config.model import Admin as Settings
 from proxy.config.secrets import Secret
-from proxy.server import accounts_api, reload_api, requests_api, status_api
+from proxy.errors import GatewayError
+from proxy.server import accounts_api, keys_api, reload_api, requests_api, status_api
 from proxy.server.admin_call import AdminCall, AdminError, Document
+from proxy.server.body import parse_object, read_body
 from proxy.server.gateway import Gateway
 from proxy.server.scrape import Scrape
 
 Handler = Callable[[Gateway, AdminCall], Document | Awaitable[Document]]
 
 _API = "/api/v1/"
+_MAX_BODY = 1 << 16
 ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "accounts": {"GET": accounts_api.listed},
     "accounts/*": {"GET": accounts_api.shown},
@@ -35,6 +38,7 @@ ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "requests/*/cancel": {"POST": requests_api.cancel},
     "reload": {"POST": reload_api.reload},
     "status": {"GET": status_api.shown},
+    **keys_api.ROUTES,
 }
 """Below ``/api/v1/``; ``*`` is a name."""
 
@@ -75,14 +79,16 @@ class Admin:
                         check_token(
                             request.headers.getall("authorization", ()), settings, changes=changes
                         )
-                    return _json(await self._ask(request.method, path, query))
+                    through = "admin socket" if trusted else "admin token"
+                    return _json(await self._ask(request, path, query, through))
                 case _:
                     raise AdminError(404, f"The paths are /healthz, /readyz, /metrics and {_API}….")
         except AdminError as error:
             return _refusal(error)
 
-    async def _ask(self, method: str, path: str, query: str) -> Document:
+    async def _ask(self, request: web.BaseRequest, path: str, query: str, through: str) -> Document:
         route, name = _route(path.removeprefix(_API))
+        method = request.method
         methods = ROUTES[route]
         handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
@@ -90,8 +96,25 @@ class Admin:
             raise AdminError(
                 405, f"{_API}{route} takes {allowed}, not {method[:16]}.", {"Allow": allowed}
             )
-        answer = handler(self._gateway, AdminCall(name, dict(parse_qsl(query, True))))  # noqa: FBT003
+        call = AdminCall(
+            name,
+            dict(parse_qsl(query, keep_blank_values=True)),
+            await _body(request),
+            request.headers.get("idempotency-key"),
+            through,
+        )
+        answer = handler(self._gateway, call)
         return await answer if isawaitable(answer) else answer
+
+
+async def _body(request: web.BaseRequest) -> Document:
+    """Return the JSON object that was sent, or raise what is wrong with it; no body is an empty one."""
+    if not request.can_read_body:
+        return {}
+    try:
+        return parse_object(await read_body(request, _MAX_BODY))
+    except GatewayError as error:
+        raise AdminError(error.status, error.message) from error
 
 
 def check_token(presented: Sequence[str], settings: Settings, *, changes: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,10 +32,15 @@ class AdminError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdminCall:
-    """What was asked for: the name in the path, if there is one, and the query."""
+    """What was asked for: the name in the path, if there is one, the query, and what was sent along."""
 
     name: str
     query: Mapping[str, str]
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """The JSON object; an empty one if there was no body."""
+    idempotency_key: str | None = None
+    through: str = ""
+    """Which way it came, for the record of changes."""
 
     def flag(self, name: str) -> bool:
         """Return whether the query says ``name=true``; raise the 400 if it says something else, or names anything else."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from proxy.billing.books import Books
+from proxy.billing.directory import Directory
 from proxy.billing.keys import Keyring, check
 from proxy.config import Change
 from proxy.config.model import Config, Key
@@ -42,6 +43,8 @@ class Gateway:
     """Somebody has a limit by tokens, so calls are estimated before they run."""
     means: Means
     books: Books
+    directory: Directory
+    """Of the keys that are not configuration; ``keyring`` has those too."""
     memory: Memory
     log: Log
     clock: Callable[[], float]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -109,42 +110,28 @@ def test_what_the_first_version_wrote_drew_on_no_credit(tmp_path, monkeypatch):
     assert (drawn, sums) == ([(9, None, None)], [(0,)])
 
 
-def test_a_migration_copies_first_and_is_one_transaction(tmp_path, monkeypatch):
-    path = tmp_path / "ledger.db"
-    with monkeypatch.context() as earlier:
-        earlier.setattr(database, "VERSION", 1)
-        earlier.setattr(database, "_MIGRATIONS", ("schema.sql",))
-        prepare(path)
+def test_a_migration_copies_first_and_is_one_transaction(path, monkeypatch):
+    before = database.VERSION
     run(path, "UPDATE standing SET serial = 7")
-    monkeypatch.setattr(database, "VERSION", 2)
-    monkeypatch.setattr(database, "_MIGRATIONS", ("schema.sql", "second.sql"))
-
-    class Scripts:
-        text = "CREATE TABLE second (x); INSERT INTO absent VALUES (1);"
-
-        def joinpath(self, name):
-            return self
-
-        def read_text(self):
-            return self.text
-
-    monkeypatch.setattr(database, "files", lambda package: Scripts())
+    monkeypatch.setattr(database, "VERSION", before + 1)
+    monkeypatch.setattr(database, "_MIGRATIONS", (*database._MIGRATIONS, "third.sql"))
+    scripts = ["CREATE TABLE third (x);", "CREATE TABLE third (x); INSERT INTO absent VALUES (1);"]
+    monkeypatch.setattr(database, "_script", lambda name: scripts.pop())
     with pytest.raises(Unusable, match="no such table: absent"):
         prepare(path)
-    tables = "SELECT name FROM sqlite_schema WHERE name = 'second'"
-    assert run(path, tables, "PRAGMA user_version") == [[], [(1,)]]
-    monkeypatch.setattr(Scripts, "text", "CREATE TABLE second (x);")
+    tables = "SELECT name FROM sqlite_schema WHERE name = 'third'"
+    assert run(path, tables, "PRAGMA user_version") == [[], [(before,)]]
     prepare(path)
     assert run(path, tables, "PRAGMA user_version", "SELECT serial FROM standing") == [
-        [("second",)],
-        [(2,)],
+        [("third",)],
+        [(before + 1,)],
         [(7,)],
     ]
-    copies = sorted(path.parent.glob("ledger.db.schema-1*"))
+    copies = sorted(path.parent.glob(f"ledger.db.schema-{before}*"))
     assert len(copies) == 2
     assert {stat.S_IMODE(one.stat().st_mode) for one in copies} == {0o600}
     with closing(sqlite3.connect(copies[1])) as opened:
-        assert opened.execute("PRAGMA user_version").fetchone() == (1,)
+        assert opened.execute("PRAGMA user_version").fetchone() == (before,)
 
 
 def spoil(path):
@@ -202,3 +189,32 @@ def test_a_copy_that_is_no_ledger_is_not_taken_for_one(tmp_path):
     (tmp_path / "text.db").write_text("x" * 1000)
     with pytest.raises(Unusable, match="no ledger"):
         check(tmp_path / "text.db")
+
+
+# A ledger of the first schema.
+
+
+def test_one_of_the_first_schema_gets_the_new_tables_and_keeps_what_it_has(tmp_path):
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as made:
+        made.executescript(Path(__file__).with_name("ledger-1.sql").read_text())
+    kept = (
+        "SELECT * FROM requests_v1",
+        "SELECT * FROM usage_daily_v1 ORDER BY key_name",
+        "SELECT * FROM quarantine",
+        "SELECT * FROM standing",
+    )
+    before = run(path, *kept)
+    prepare(path)
+    for rows, were in zip(run(path, *kept), before, strict=True):
+        # Views have got new columns, at their end.
+        assert [row[: len(was)] for row, was in zip(rows, were, strict=True)] == were
+    assert [len(rows) for rows in before] == [3, 2, 1, 1]
+    fresh = tmp_path / "fresh.db"
+    prepare(fresh)
+    shape = (
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY 1, 2"
+    )
+    assert run(path, shape, "PRAGMA user_version") == run(fresh, shape, "PRAGMA user_version")
+    copy_of_before = tmp_path / "ledger.db.schema-1"
+    assert run(copy_of_before, "PRAGMA user_version", kept[0]) == [[(1,)], before[0]]

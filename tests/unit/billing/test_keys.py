@@ -42,6 +42,32 @@ def test_a_key_is_found_by_its_whole_token():
     assert keyring.find(KEY.hash) is None
 
 
+def test_a_key_of_the_database_is_found_until_it_is_dropped():
+    keyring = Keyring([KEY])
+    stored = replace(KEY, name="stored", hash=digest("sk-two"))
+    keyring.put(stored.hash, stored)
+    assert (keyring.find("sk-two"), len(keyring)) == (stored, 2)
+    changed = replace(stored, rpm=1)
+    keyring.put(stored.hash, changed)
+    assert keyring.find("sk-two") is changed
+    keyring.drop(stored.hash)
+    keyring.drop(stored.hash)
+    assert (keyring.find("sk-two"), len(keyring)) == (None, 1)
+
+
+def test_another_configuration_replaces_its_own_keys_and_no_others():
+    keyring = Keyring([KEY])
+    stored = replace(KEY, name="stored", hash=digest("sk-two"))
+    keyring.put(stored.hash, stored)
+    assert keyring.find("sk-one") is KEY
+    keyring.adopt([replace(KEY, hash=digest("sk-three"))])
+    assert [keyring.find(f"sk-{one}") is not None for one in ("one", "two", "three")] == [
+        False,
+        True,
+        True,
+    ]
+
+
 def test_a_key_without_limits_may():
     check(KEY, NOW, "1.2.3.4")
     check(KEY, NOW, None)

@@ -175,6 +175,8 @@ def test_an_audit_of_good_books_tells_their_sums(state, capsys):
         "quarantined": 0,
         "price_usd": "1.250018",
         "cost_usd": "0.000021",
+        "credits_usd": "0",
+        "keys": 0,
     }
     assert told(capsys, "audit").startswith("4 requests and 0 removed ones: price 1.250018 USD")
 
@@ -201,6 +203,33 @@ def test_an_audit_finds_what_was_changed(state, capsys, damage, complaint):
     assert complaint in capsys.readouterr().err
     assert main(["audit", "--json"]) == 1
     assert not json.loads(capsys.readouterr().out)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (
+            "UPDATE credits SET amount_micro = amount_micro + 1",
+            "team:red: 5000001 micro-USD in credits and 5000000 in the record of changes",
+        ),
+        ("DELETE FROM credits", "team:red: 0 micro-USD in credits and 5000000 in the record"),
+        ("DELETE FROM teams", "team:red: is credited, and there is no such team"),
+        ("DELETE FROM teams", "key:ci: its team red does not exist"),
+        ("DELETE FROM key_hashes", "key:ci: 0 hashes open it, expected 1"),
+        ("UPDATE keys SET revoked = 1", "key:ci: 1 hashes open it, expected 1, or 0 once"),
+        ("DELETE FROM keys", "opens ci, which does not exist"),
+        ("UPDATE key_hashes SET key_name = 'x'", "key:ci: has the identity of x"),
+    ],
+)
+def test_an_audit_holds_credits_and_keys_against_their_record(state, capsys, damage, complaint):
+    told(capsys, "teams", "create", "red", "--credit-usd", "5")
+    told(capsys, "keys", "create", "ci", "--team", "red")
+    found = json.loads(told(capsys, "audit", "--json"))
+    assert (found["credits_usd"], found["keys"]) == ("5", 1)
+    with closing(connect(state / "ledger.db")) as database:
+        database.execute(damage)
+    assert main(["audit"]) == 1
+    assert complaint in capsys.readouterr().err
 
 
 def test_removed_requests_are_audited_by_their_sums(state, capsys):
