@@ -1,4 +1,4 @@
--- Keys, teams and credits, since the second version. Moments are microseconds since 1970, amounts micro-USD. Options are a JSON
+-- The second version: keys, teams and credits. Moments are microseconds since 1970, amounts micro-USD. Options are a JSON
 -- object of what proxy.billing.options knows; what is absent has its default.
 
 CREATE TABLE teams (
