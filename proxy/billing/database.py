@@ -12,7 +12,7 @@ from proxy.billing.state import Unusable
 NAME = "ledger.db"
 VERSION = 3
 """The schema that this version of Splice writes."""
-_MIGRATIONS = ("schema.sql", "drawn.sql", "keys.sql")
+_MIGRATIONS = ("schema.sql", "drawn.sql", "directory.sql")
 """The n-th takes a database from schema n to n + 1; the first makes one."""
 CACHE = 32 << 20
 """Bytes of pages that the writer keeps: ids are random, so each row touches pages all over the indexes."""

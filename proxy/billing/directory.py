@@ -83,21 +83,20 @@ class Directory:
     ) -> Directory:
         """Return what the database has, with its keys in the keyring. Raises sqlite3.Error, Refused.
 
-        ``wall`` returns the time since 1970. ``wallets`` are told what changes from now on; what they begin with is
-        ``roster.terms()`` and ``paid_in``, in which keys of the configuration may be as well.
+        ``wall`` returns the time since 1970. ``wallets`` are told the terms and the credits that there are, those of keys of the
+        configuration too, and from then on what changes.
         """
         made = cls(ledger, keyring, wall, wallets)
-        _, (teams, keys, hashes, paid) = await ledger.read(*stored.ALL, patience=_LOADING)
+        _, (teams, keys, hashes, paid) = await ledger.read(*stored.ALL, within=_LOADING)
         tokens: dict[str, list[Token]] = {}
         for row in hashes:
             tokens.setdefault(row["key_name"], []).append(stored.read_token(row))
         for row in teams:
-            made.roster.see(stored.read_team(row))
+            made._see(stored.read_team(row))
         for row in keys:
-            key = stored.read_key(row, tuple(tokens.get(row["name"], ())))
-            made.roster.see(key)
-            made._let_in(key)
-        made.paid_in = {row["wallet_id"]: row["paid_in"] for row in paid}
+            made._see(stored.read_key(row, tuple(tokens.get(row["name"], ()))))
+        for row in paid:
+            made._pay_in(row["wallet_id"], row["paid_in"])
         return made
 
     def now(self) -> int:

@@ -240,15 +240,12 @@ class Ledger:
     # Reading.
 
     async def read(
-        self, *queries: Query, patience: float = READ_TIME
+        self, *queries: Query, within: float = READ_TIME
     ) -> tuple[int, list[list[Mapping[str, Any]]]]:
-        """Return ``serial`` and the rows of each query, all as of one moment. Raises ReadTooLong, sqlite3.Error.
-
-        ``patience``: seconds, more than a moment only where nothing is written meanwhile.
-        """
+        """Return ``serial`` and the rows of each query, all as of one moment. Raises ReadTooLong, sqlite3.Error."""
         reader = self._reader
         async with self._reading:
-            self._until = time.monotonic() + patience
+            self._until = time.monotonic() + within
             try:
                 await reader.execute("BEGIN")
                 serial = (await _one(reader, "SELECT serial FROM standing"))[0]

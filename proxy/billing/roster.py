@@ -55,13 +55,11 @@ class Roster:
         self._keys[name] = made
         self._hashes.update((token.hash, name) for token in made.tokens)
 
-    def terms(self) -> dict[str, Terms]:
-        """Return the terms of the wallet of each team, and of each key that is not revoked."""
-        found = {team.wallet: team.terms for team in self._teams.values()}
-        for one in self._keys.values():
-            if one.revoked is None:
-                found[one.wallet] = one.terms
-        return found
+    def terms(self, wallet: str) -> Terms | None:
+        """Return the terms of a wallet; None: of a key of the configuration, which has them."""
+        name = wallet.partition(":")[2]
+        holder = self._teams.get(name) if wallet.startswith(TEAM) else self._keys.get(name)
+        return None if holder is None else holder.terms
 
     @property
     def counts_tokens(self) -> bool:

@@ -163,12 +163,20 @@ def credits_between(wallet: str, start: int, end: int) -> Query:
     )
 
 
-def months_of(wallet: str) -> Query:
-    """What a wallet was charged in each month: a key's own also where its team was charged as well."""
+def months_of(wallet: str, terms: Terms) -> Query:
+    """What a wallet was charged in each month, and what of that was drawn from its credit, by the present terms.
+
+    A key is charged also where its team is charged as well.
+    """
     return Query(
-        "SELECT substr(day, 1, 7) AS month, sum(price_micro) AS price_micro FROM usage_daily "  # noqa: S608 - our own words
-        f"WHERE {_charged(wallet)} GROUP BY 1 ORDER BY 1",
-        {"name": wallet.partition(":")[2]},
+        "SELECT substr(day, 1, 7) AS month, sum(price_micro) AS charged, "  # noqa: S608 - our own words
+        "CASE WHEN :prepaid THEN max(sum(price_micro) - :allowance, 0) ELSE 0 END AS drawn "
+        f"FROM usage_daily WHERE {_charged(wallet)} GROUP BY 1 ORDER BY 1",
+        {
+            "name": wallet.partition(":")[2],
+            "prepaid": terms.prepaid,
+            "allowance": terms.allowance,
+        },
     )
 
 
@@ -184,14 +192,6 @@ def lines_of(wallet: str, month: str) -> Query:
 
 def _charged(wallet: str) -> str:
     return "team = :name" if wallet.startswith(TEAM) else "key_name = :name"
-
-
-def credit_left(terms: Terms, paid_in: int, months: Mapping[str, int]) -> int:
-    """Return what is left of the credit of a prepaid wallet that was charged so much in each month.
-
-    Reckoned as after a start: by the present terms, a month's allowance before the credit.
-    """
-    return paid_in - sum(max(charged - terms.allowance, 0) for charged in months.values())
 
 
 # Writing.

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from proxy.billing import database, options, stored
+from proxy.billing.credit import Terms
 from proxy.billing.options import Refused
 from proxy.billing.reading import Query
 from proxy.billing.state import Unusable
@@ -47,11 +48,12 @@ def statement(args: argparse.Namespace) -> dict[str, Any]:
     start, end = _bounds(args.month)
     with as_owner(settings.directory):
         must_exist(path)
-        holder, lines, months, before, during = ask(
+        (holder,) = ask(path, _holder(wallet))
+        terms = _terms(holder)
+        lines, months, before, during = ask(
             path,
-            _holder(wallet),
             stored.lines_of(wallet, args.month),
-            stored.months_of(wallet),
+            stored.months_of(wallet, terms),
             stored.credits_between(wallet, 0, start),
             stored.credits_between(wallet, start, end),
         )
@@ -60,29 +62,17 @@ def statement(args: argparse.Namespace) -> dict[str, Any]:
             f"found no {wallet.replace(':', ' ')}, expected one that is there; "
             "`splice keys list` and `splice teams list` show them"
         )
+    found = [*map(_credit, during), *map(_charge, lines)]
     charged = sum(row["price_micro"] for row in lines)
-    found = [
-        *(_credit(row) for row in during),
-        *(_charge(row) for row in lines),
-    ]
     told = {"wallet": wallet, "month": args.month, "charged_usd": usd(charged)}
-    terms = options.terms_of(
-        {
-            name: value
-            for name, value in orjson.loads(holder[0]["options"]).items()
-            if name in options.TEAM
-        }
-        if holder
-        else {}
-    )
     if terms.prepaid:
-        past = {row["month"]: row["price_micro"] for row in months if row["month"] < args.month}
-        opening = stored.credit_left(terms, sum(row["amount_micro"] for row in before), past)
-        allowed = min(charged, terms.allowance)
-        closing = opening + sum(row["amount_micro"] for row in during) + allowed - charged
+        drawn_before = sum(row["drawn"] for row in months if row["month"] < args.month)
+        drawn = sum(row["drawn"] for row in months if row["month"] == args.month)
+        opening = _sum(before) - drawn_before
+        closing = opening + _sum(during) - drawn
         found.insert(0, {"kind": "opening", "amount_usd": usd(opening)})
-        if allowed:
-            found.append({"kind": "allowance", "amount_usd": usd(allowed)})
+        if charged != drawn:
+            found.append({"kind": "allowance", "amount_usd": usd(charged - drawn)})
         found.append({"kind": "closing", "amount_usd": usd(closing)})
         told |= {"opening_usd": usd(opening), "closing_usd": usd(closing)}
     return {**told, "lines": found}
@@ -94,6 +84,16 @@ def _holder(wallet: str) -> Query:
         f"SELECT options FROM {table} WHERE name = :name",  # noqa: S608 - our own words
         {"name": wallet.partition(":")[2]},
     )
+
+
+def _terms(holder: list[dict[str, Any]]) -> Terms:
+    """Return the terms of who was found; of nobody they bind nothing."""
+    given = orjson.loads(holder[0]["options"]) if holder else {}
+    return options.terms_of({name: given[name] for name in options.TEAM if name in given})
+
+
+def _sum(credits_: list[dict[str, Any]]) -> int:
+    return sum(row["amount_micro"] for row in credits_)
 
 
 def _bounds(month: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from proxy.billing import options, stored
+from proxy.billing.credit import Terms
 from proxy.billing.directory import Booked, Directory
 from proxy.billing.options import Refused, taken
 from proxy.billing.stored import StoredKey, Team, Token
@@ -195,22 +196,23 @@ async def credit(directory: Directory, call: AdminCall) -> Document:
     """GET credits/WALLET: what was paid in, what was charged, and what is left."""
     call.only()
     wallet = directory.roster.wallet(call.name)
-    terms = directory.roster.terms().get(wallet)
-    months = {
-        row["month"]: row["price_micro"] for row in await directory.read(stored.months_of(wallet))
-    }
+    terms = directory.roster.terms(wallet)
+    months = await directory.read(stored.months_of(wallet, terms or Terms()))
+    now = stored.moment(directory.now()).strftime("%Y-%m")
+    this = next((row for row in months if row["month"] == now), {"charged": 0, "drawn": 0})
     paid_in = directory.paid_in.get(wallet, 0)
-    this_month = stored.moment(directory.now()).strftime("%Y-%m")
-    charged = months.get(this_month, 0)
-    prepaid = terms if terms is not None and terms.prepaid else None
+    left = allowance = None
+    if terms is not None and terms.prepaid:
+        left = usd(paid_in - sum(row["drawn"] for row in months))
+        allowance = usd(max(terms.allowance - (this["charged"] - this["drawn"]), 0))
     return {
         "wallet": wallet,
         "prepaid": None if terms is None else terms.prepaid,
         "paid_in_usd": usd(paid_in),
-        "charged_usd": usd(sum(months.values())),
-        "charged_this_month_usd": usd(charged),
-        "credit_left_usd": prepaid and usd(stored.credit_left(prepaid, paid_in, months)),
-        "allowance_left_usd": prepaid and usd(max(prepaid.allowance - charged, 0)),
+        "charged_usd": usd(sum(row["charged"] for row in months)),
+        "charged_this_month_usd": usd(this["charged"]),
+        "credit_left_usd": left,
+        "allowance_left_usd": allowance,
     }
 
 

@@ -199,8 +199,7 @@ async def test_bytes_that_are_no_text_are_refused_like_any_other_mistake():
     async with running() as front:
         for path in ("keys/\xff", "keys/%ff", "teams/\xff", "credits/%ff", "credits?wallet=\xff"):
             assert (await asked(front, "GET", path)).status in (400, 404)
-        # The parser of some builds lets the byte through, and no key's name comes after it.
-        assert (await asked(front, "GET", "keys?after=\xff&team=%ff")).status in (200, 400)
+        assert (await asked(front, "GET", "keys?after=%ff&team=%ff")).status == 200
         assert (await asked(front, "POST", "keys/%ff/rotate", {"grace": "\u00ff"})).status == 400
 
 
