@@ -472,10 +472,6 @@ async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wa
         raise Unusable(f"cannot read the keys in {path}: {error}; restore a backup") from error
     _check_keys(config, found)
     _adopt_keys(config, found)
-    for name, terms in found.roster.terms().items():
-        wallets.set_terms(name, terms)
-    for name, paid in found.paid_in.items():
-        wallets.pay_in(name, paid)
     return found
 
 

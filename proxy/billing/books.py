@@ -196,7 +196,7 @@ class Books:
             before = self.waiting()
             wall = self._wall()
             serial, (wallets, accounts) = await self.ledger.read(
-                spent.wallets(wall), spent.accounts(wall), patience=_COUNTED
+                spent.wallets(wall), spent.accounts(wall), within=_COUNTED
             )
             after = self.waiting()
             # Else so much was settled and booked meanwhile that neither look has seen all of it, or a day has begun.

@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:proxy/billing/keys.sql
--- Keys, teams and credits, since the third version. Moments are microseconds since 1970, amounts micro-USD. Options are a JSON
-========
 -- The second version: keys, teams and credits. Moments are microseconds since 1970, amounts micro-USD. Options are a JSON
->>>>>>>> keys:proxy/billing/directory.sql
 -- object of what proxy.billing.options knows; what is absent has its default.
 
 CREATE TABLE teams (

@@ -163,20 +163,16 @@ def credits_between(wallet: str, start: int, end: int) -> Query:
     )
 
 
-def months_of(wallet: str, terms: Terms) -> Query:
-    """What a wallet was charged in each month, and what of that was drawn from its credit, by the present terms.
+def months_of(wallet: str) -> Query:
+    """What a wallet was charged in each month, and what of that was drawn from its credit.
 
     A key is charged also where its team is charged as well.
     """
+    drawn = "team_drawn_micro" if wallet.startswith(TEAM) else "key_drawn_micro"
     return Query(
         "SELECT substr(day, 1, 7) AS month, sum(price_micro) AS charged, "  # noqa: S608 - our own words
-        "CASE WHEN :prepaid THEN max(sum(price_micro) - :allowance, 0) ELSE 0 END AS drawn "
-        f"FROM usage_daily WHERE {_charged(wallet)} GROUP BY 1 ORDER BY 1",
-        {
-            "name": wallet.partition(":")[2],
-            "prepaid": terms.prepaid,
-            "allowance": terms.allowance,
-        },
+        f"sum({drawn}) AS drawn FROM usage_daily WHERE {_charged(wallet)} GROUP BY 1 ORDER BY 1",
+        {"name": wallet.partition(":")[2]},
     )
 
 

@@ -53,7 +53,7 @@ def statement(args: argparse.Namespace) -> dict[str, Any]:
         lines, months, before, during = ask(
             path,
             stored.lines_of(wallet, args.month),
-            stored.months_of(wallet, terms),
+            stored.months_of(wallet),
             stored.credits_between(wallet, 0, start),
             stored.credits_between(wallet, start, end),
         )

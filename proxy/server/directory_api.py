@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from proxy.billing import options, stored
-from proxy.billing.credit import Terms
 from proxy.billing.directory import Booked, Directory
 from proxy.billing.options import Refused, taken
 from proxy.billing.stored import StoredKey, Team, Token
@@ -197,7 +196,7 @@ async def credit(directory: Directory, call: AdminCall) -> Document:
     call.only()
     wallet = directory.roster.wallet(call.name)
     terms = directory.roster.terms(wallet)
-    months = await directory.read(stored.months_of(wallet, terms or Terms()))
+    months = await directory.read(stored.months_of(wallet))
     now = stored.moment(directory.now()).strftime("%Y-%m")
     this = next((row for row in months if row["month"] == now), {"charged": 0, "drawn": 0})
     paid_in = directory.paid_in.get(wallet, 0)
