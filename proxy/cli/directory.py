@@ -103,11 +103,14 @@ def as_owner(directory: Path) -> Iterator[None]:
 
 
 def must_exist(path: Path) -> None:
-    if not path.exists():
+    """Raise Unusable unless there is a ledger at ``path``: looking makes none."""
+    try:
+        path.stat()
+    except OSError as error:
         raise Unusable(
             f"found no daemon and no ledger at {path}, expected one that `splice serve` has made; "
             "is this its configuration, and may this user read the directory?"
-        )
+        ) from error
 
 
 async def _on_database(found: Local, method: str, row: str, call: AdminCall) -> Any:

@@ -148,6 +148,22 @@ def test_without_a_ledger_one_line_says_where_it_was_looked_for(state, capsys, l
     assert complaint.startswith(f"splice: found no ledger at {state / 'ledger.db'}, expected")
 
 
+def test_a_ledger_that_may_not_be_read_is_told_in_a_line_too(state, capsys):
+    # What is above it is named by no path, since commands run in it.
+    state.parent.chmod(0o755)
+    state.chmod(0)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        assert main(["statement", "tester", "--month", "2026-11"]) == 1
+    finally:
+        os.seteuid(before)
+        state.chmod(0o700)
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "may this user read the directory?" in complaint
+
+
 def test_the_daemon_may_run_meanwhile(state, capsys):
     async def meanwhile():
         books = await opened(state)
