@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,9 @@ async def storm(key: Paying, rng: random.Random) -> list[int]:
     wires = []
     for _ in range(CALLS):
         wire = await key.front.wire()
-        fields = {} if rng.random() < 0.1 else {"max_tokens": rng.choice((20, 50, 100, 200))}
+        fields: dict[str, Any] = (
+            {} if rng.random() < 0.1 else {"max_tokens": rng.choice((20, 50, 100, 200))}
+        )
         body = encoded(body_of("chat", "smart", stream=rng.random() < 0.5, **fields))
         wires.append((wire, request("POST", PATHS["chat"], body, authorization=AUTH)))
     for wire, sent in wires:
