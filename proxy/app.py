@@ -32,7 +32,6 @@ from proxy.billing.directory import Directory
 from proxy.billing.keys import Keyring
 from proxy.billing.ledger import ReadTooLong
 from proxy.billing.options import Refused
-from proxy.billing.spent import Spent
 from proxy.billing.state import Unusable
 from proxy.billing.tariff import Tariff
 from proxy.billing.wallets import Wallets
@@ -347,7 +346,8 @@ class Running:
     async def _count_anew(self) -> None:
         """Count what wallets with new terms have spent."""
         try:
-            await count(self._books, self.gateway.means.wallets, self.gateway.clock)
+            spent = await self._books.spent_by_wallets()
+            self.gateway.means.wallets.count(spent, self.gateway.clock())
         except (ReadTooLong, sqlite3.Error) as error:
             self._log.failure("what keys have spent could not be read, and is tried again", error)
             await asyncio.sleep(_COUNT_AGAIN)
@@ -440,27 +440,28 @@ async def start(
     )
     running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
     try:
-        for name, spent in (await count(books, wallets, time.time)).items():
-            seat = pool.seat(name)
-            if seat is not None and seat.budget is not None:
-                seat.spend(spent.within(seat.budget.period), loop.time(), time.time())
+        await _recount(books, wallets, pool, config, loop.time())
         await running.listen()
-    except (ReadTooLong, sqlite3.Error) as error:
-        await running.close()
-        raise Unusable(
-            f"cannot add up what was spent ({error}), expected a ledger that can be read"
-        ) from error
-    except CannotListen:
+    except (CannotListen, Unusable):
         await running.close()
         raise
     return running
 
 
-async def count(books: Books, wallets: Wallets, clock: Callable[[], float]) -> Mapping[str, Spent]:
-    """Have every wallet go by what the books say was spent; return what was spent with accounts. Raises ReadTooLong, sqlite3.Error."""
-    by_wallet, by_account = await books.spent()
-    wallets.count(by_wallet, clock())
-    return by_account
+async def _recount(books: Books, wallets: Wallets, pool: Pool, config: Config, now: float) -> None:
+    """Have wallets and the budgets of accounts go on with what was spent before. Raises Unusable."""
+    try:
+        if wallets.uncounted:
+            wallets.count(await books.spent_by_wallets(), time.time())
+        if any(account.budget_usd is not None for account in config.accounts):
+            for name, spent in (await books.spent_by_accounts()).items():
+                seat = pool.seat(name)
+                if seat is not None and seat.budget is not None:
+                    seat.spend(spent.within(seat.budget.period), now, time.time())
+    except (ReadTooLong, sqlite3.Error) as error:
+        raise Unusable(
+            f"cannot add up what was spent ({error}), expected a ledger that can be read; try again"
+        ) from error
 
 
 async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wallets) -> Directory:

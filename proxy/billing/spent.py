@@ -37,32 +37,50 @@ class Spent:
 
 
 def wallets(wall: float) -> Query:
-    """What every key and every team has spent; of the windows that hold ``wall``."""
+    """What every key has spent for every team; of the windows that hold ``wall``. ``by_wallet`` reads it."""
+    drawn = [
+        f"sum({whose}_drawn_micro) AS {whose}_drawn, sum({whose}_drawn_micro * (day >= :month)) AS {whose}_month_drawn"
+        for whose in ("key", "team")
+    ]
     return Query(
-        f"SELECT 'key:' || key_name AS name, {_sums('price_micro', 'key_drawn_micro')} FROM usage_daily GROUP BY key_name "  # noqa: S608 - our own words
-        f"UNION ALL SELECT 'team:' || team, {_sums('price_micro', 'team_drawn_micro')} FROM usage_daily WHERE team <> '' GROUP BY team",
+        f"SELECT key_name, team, {_sums('price_micro')}, {', '.join(drawn)} FROM usage_daily GROUP BY key_name, team",  # noqa: S608 - our own words
         _days(wall),
     )
 
 
 def accounts(wall: float) -> Query:
-    """The same of what we have spent with every account."""
+    """What we have spent with every account. ``by_account`` reads it."""
     return Query(
-        f"SELECT account AS name, {_sums('cost_micro', '0')} FROM usage_daily WHERE account <> '' GROUP BY account",  # noqa: S608 - our own words
+        f"SELECT account, {_sums('cost_micro')} FROM usage_daily WHERE account <> '' GROUP BY account",  # noqa: S608 - our own words
         _days(wall),
     )
 
 
-def read(sums: Iterable[Mapping[str, Any]]) -> dict[str, Spent]:
-    """Return the rows of one of these queries by their names."""
+def by_wallet(rows: Iterable[Mapping[str, Any]]) -> dict[str, Spent]:
+    """Return what keys and teams have spent by the names of their wallets."""
+    found: dict[str, Spent] = {}
+    for row in rows:
+        places = [("key", row["key_name"])]
+        if row["team"]:
+            places.append(("team", row["team"]))
+        for whose, name in places:
+            spent = found.setdefault(f"{whose}:{name}", Spent())
+            for period in (*_PERIODS, "total"):
+                setattr(spent, period, getattr(spent, period) + row[period])
+            spent.drawn += row[f"{whose}_drawn"]
+            spent.month_drawn += row[f"{whose}_month_drawn"]
+    return found
+
+
+def by_account(rows: Iterable[Mapping[str, Any]]) -> dict[str, Spent]:
+    """Return what was spent with accounts by their names."""
     return {
-        row["name"]: Spent(**{name: row[name] for name in Spent.__dataclass_fields__})
-        for row in sums
+        row["account"]: Spent(row["day"], row["week"], row["month"], row["total"]) for row in rows
     }
 
 
 def add(found: dict[str, Spent], rows: Iterable[Row], wall: float) -> None:
-    """Add what the ledger does not have yet to what ``wallets`` found."""
+    """Add what the ledger does not have yet to what ``by_wallet`` found."""
     begins: dict[Period, float] = {period: window(period, wall)[0] for period in _PERIODS}
     for row in rows:
         began, price = _whole(row[STARTED]) / 1e6, _whole(row[PRICE])
@@ -80,10 +98,9 @@ def add(found: dict[str, Spent], rows: Iterable[Row], wall: float) -> None:
                 spent.month_drawn += _whole(drawn)
 
 
-def _sums(money: str, drawn: str) -> str:
+def _sums(money: str) -> str:
     windows = [f"sum({money} * (day >= :{period})) AS {period}" for period in _PERIODS]
-    drawings = f"sum({drawn}) AS drawn, sum({drawn} * (day >= :month)) AS month_drawn"
-    return f"{', '.join(windows)}, sum({money}) AS total, {drawings}"
+    return f"{', '.join(windows)}, sum({money}) AS total"
 
 
 def _days(wall: float) -> dict[str, str]:

@@ -74,7 +74,7 @@ def now() -> float:
 
 @contextlib.asynccontextmanager
 async def four(
-    dialect: str, *, options: dict[str, str] | None = None, **sections: str
+    dialect: str, *tables: str, options: dict[str, str] | None = None, **sections: str
 ) -> AsyncIterator[Four]:
     """Run a gateway in front of four accounts that speak ``dialect``; nothing may be held when it ends."""
     async with contextlib.AsyncExitStack() as stack:
@@ -87,7 +87,7 @@ async def four(
             f'auth = "{_AUTH.get(dialect, "bearer")}"\n'
         )
         sections.setdefault("cooldown", COOLDOWN)
-        text = config_text(provider, *accounts, server='expose = ["attempts"]', **sections)
+        text = config_text(provider, *accounts, *tables, server='expose = ["attempts"]', **sections)
         front = await stack.enter_async_context(gateway(text))
         found = Four(front, upstreams)
         yield found

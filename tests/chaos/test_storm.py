@@ -12,8 +12,10 @@ from itertools import islice
 
 import pytest
 
+from proxy.billing.credit import Hold, Terms
 from proxy.relay.attempt import Attempt
 from proxy.relay.call import Call
+from proxy.relay.reserve import Reserve
 from proxy.routing.pool import Lease
 from proxy.upstream.http1 import Connection
 from tests.chaos.amount import AMOUNT, FIGURES
@@ -21,6 +23,7 @@ from tests.chaos.four import Four, four, leaks
 from tests.chaos.load import Ask, asks, got, run
 from tests.chaos.upstreams import HANG, ILLNESSES, REFUSE
 from tests.integration.scripted import settled
+from tests.integration.test_credit import assert_even
 from tests.integration.wire import Wire
 
 CLIENTS = 50
@@ -30,6 +33,9 @@ ILL = 0.35
 OF_AN_ANSWER = [one for one in ILLNESSES if one not in (REFUSE, HANG)]
 TIMES = 'connect = "150ms"\nfirst_content = "400ms"\nresponse = "400ms"'
 COOLDOWN = 'base = "20ms"\nmax_burst = "60ms"\nmax_quota = "80ms"\nprobe_interval = "30ms"'
+PRICED = '[[models]]\nname = "up/m"\ncost = { input = 3, output = 15 }\n'
+PAID_IN = 10**12
+"""Micro-USD: more than all of them can cost, and each of them is held for."""
 STAYS, AT_ONCE, IN_THE_HEAD, IN_THE_TEXT, LATER = range(5)
 """When a client leaves, if it does: before the head, after it, after the first text, or after a while, as in the queue."""
 
@@ -43,7 +49,10 @@ async def test_nothing_is_held_after_a_storm(dialect):
     before = _open_files(), len(asyncio.all_tasks())
     # Fewer slots than clients, so that some have to wait in the queue.
     sections = {"timeouts": TIMES, "cooldown": COOLDOWN, "retry": 'queue_timeout = "500ms"'}
-    async with four(dialect, options={"concurrency": "8"}, **sections) as pool:
+    async with four(dialect, PRICED, options={"concurrency": "8"}, **sections) as pool:
+        wallets = pool.front.running.gateway.means.wallets
+        wallets.set_terms("key:tester", Terms(prepaid=True, budget=PAID_IN, period="total"))
+        wallets.pay_in("key:tester", PAID_IN)
         for one in pool.upstreams:
             one.illness = lambda _: rng.choice(OF_AN_ANSWER) if rng.random() < ILL else None
         wanted = islice(asks(rng), REQUESTS)
@@ -53,6 +62,12 @@ async def test_nothing_is_held_after_a_storm(dialect):
         await settled(lambda: not leaks(pool.front))
         assert not pool.front.running.gateway.calls
         lines = [line for line in pool.front.lines if line["msg"] == "request"]
+        paid = round(sum(line.get("cost_usd", 0) for line in lines) * 1e6)
+        wallet = wallets.get("key:tester")
+        assert wallet is not None
+        assert paid > 0
+        assert (wallet.held, wallet.credit) == (0, PAID_IN - paid)
+        await assert_even(pool.front)
     assert sum(seen.values()) == REQUESTS
     assert len({line["request_id"] for line in lines}) == len(lines) <= REQUESTS
     assert max(line["attempts"] for line in lines) <= 3
@@ -66,7 +81,7 @@ async def test_nothing_is_held_after_a_storm(dialect):
     FIGURES.append(f"storm, {dialect}: {_told(seen, lines)}")
 
 
-_OURS = (Attempt, Call, Connection, Lease)
+_OURS = (Attempt, Call, Connection, Hold, Lease, Reserve)
 
 
 async def _client(

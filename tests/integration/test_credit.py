@@ -120,8 +120,7 @@ async def assert_even(front: Gateway) -> None:
     assert not any(one.held for one in wallets)
     wall = inside.clock()
     before = [(one.name, one.credit, one.credit_left(wall), one.spent(wall)) for one in wallets]
-    spent, _ = await inside.books.spent()
-    wallets.count(spent, wall)
+    wallets.count(await inside.books.spent_by_wallets(), wall)
     assert before == [
         (one.name, one.credit, one.credit_left(wall), one.spent(wall)) for one in wallets
     ]

@@ -202,9 +202,31 @@ async def october(tmp_path):
         november, day = 1_795_000_000_000_000, 86_400_000_000
         about = {"team": "red", "wallet_id": "team:red"}
         rows = [
-            row(1, started=november - 30 * day, key_name="ci", price_micro=1_500_000, **about),
-            row(2, started=november, key_name="ci", price_micro=2_000_000, **about),
-            row(3, started=november, key_name="bob", price_micro=10, model_asked="x", **about),
+            row(
+                1,
+                started=november - 30 * day,
+                key_name="ci",
+                price_micro=1_500_000,
+                team_drawn_micro=500_000,
+                **about,
+            ),
+            row(
+                2,
+                started=november,
+                key_name="ci",
+                price_micro=2_000_000,
+                team_drawn_micro=1_000_000,
+                **about,
+            ),
+            row(
+                3,
+                started=november,
+                key_name="bob",
+                price_micro=10,
+                team_drawn_micro=10,
+                model_asked="x",
+                **about,
+            ),
         ]
         path = one.state / database.NAME
         ledger = await Ledger.open(path)

@@ -563,3 +563,31 @@ async def test_a_note_is_a_record_of_its_own_kind(tmp_path, log):
     async with the_books(tmp_path, log) as books:
         books.progress(row(1))
         assert encode(PROGRESS, row(1)) in Journal(tmp_path / "state" / "journal").read(1)
+
+
+async def test_what_is_settled_and_booked_while_it_is_counted_counts_once(
+    tmp_path, log, monkeypatch
+):
+    async with the_books(tmp_path, log) as books:
+        books.settle(row(1, price_micro=1, key_drawn_micro=1))
+        await books.book()
+        books.settle(row(2, price_micro=10, team="red", team_drawn_micro=4))
+        look = books.ledger.read
+        reads = []
+
+        async def slow(*queries, **within):
+            found = await look(*queries, **within)
+            reads.append(found)
+            if len(reads) == 1:
+                # Neither what was waiting before nor what is waiting afterwards has this one.
+                books.settle(row(3, price_micro=100))
+                await books.book()
+                await books.book()
+            books.settle(row(3 + len(reads), price_micro=1_000))
+            return found
+
+        monkeypatch.setattr(books.ledger, "read", slow)
+        found = await books.spent_by_wallets()
+        assert len(reads) == 2
+    assert (found["key:tester"].total, found["key:tester"].drawn) == (2_111, 1)
+    assert (found["team:red"].total, found["team:red"].drawn) == (10, 4)

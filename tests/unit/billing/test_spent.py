@@ -55,24 +55,28 @@ def book(ledger, *booked):
     ledger.execute(_SUM_UP, (0,))
 
 
-def read(ledger, query):
-    return spent.read([dict(one) for one in ledger.execute(query.sql, query.parameters)])
+def by_wallet(ledger):
+    return spent.by_wallet(rows_of(ledger, spent.wallets(NOW)))
+
+
+def rows_of(ledger, query):
+    return [dict(one) for one in ledger.execute(query.sql, query.parameters)]
 
 
 def test_a_request_counts_for_its_key_and_for_its_team(ledger):
     book(ledger, *rows())
-    assert read(ledger, spent.wallets(NOW)) == {"key:tester": KEY, "team:red": TEAM}
+    assert by_wallet(ledger) == {"key:tester": KEY, "team:red": TEAM}
 
 
 def test_requests_that_were_removed_count(ledger):
     book(ledger, *rows())
     ledger.execute("DELETE FROM requests")
-    assert read(ledger, spent.wallets(NOW))["key:tester"] == KEY
+    assert by_wallet(ledger)["key:tester"] == KEY
 
 
 def test_accounts_count_what_they_cost_us(ledger):
     book(ledger, *rows(), row(9, account=None))
-    assert read(ledger, spent.accounts(NOW)) == {
+    assert spent.by_account(rows_of(ledger, spent.accounts(NOW))) == {
         "up": Spent(day=2, week=22, month=2_222, total=22_222)
     }
 
