@@ -1,7 +1,7 @@
 """aiohttp's server made safe against clients that are slow, many or malformed.
 
 What this reaches into is private to aiohttp and pinned by its minor version: ``_messages``, ``_request_count``,
-``_waiter``, ``_manager``, ``_close`` and ``_force_close`` of ``RequestHandler``. ``tests/unit/server/test_guard.py``
+``_waiter``, ``_manager``, ``_close`` and ``_force_close`` of ``RequestHandler``, ``_prepare_hook`` of ``BaseRequest``. ``tests/unit/server/test_guard.py``
 holds each of them in place.
 
 A handler may write its answer itself, head and body, to ``request.transport``, and return a ``Written``. Then:
@@ -43,6 +43,10 @@ _LOOPBACK: tuple[Network, ...] = (
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]_]+")
 
 _VERSIONS = (HttpVersion10, HttpVersion11)
+
+_USUAL = frozenset(("keep-alive", "Keep-Alive", "close"))
+_HOPS = frozenset(("keep-alive", "close", "upgrade", "http2-settings", "te", ""))
+"""What a Connection header may name. Any other name tells the proxies on the way to drop a header: X-Forwarded-For, say."""
 
 
 class Flow(Protocol):
@@ -90,7 +94,9 @@ class Limits:
 class Guard(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_address", "_body", "_flow", "_head_timeout", "_head_timer", "answering", "local")
+    __slots__ = (
+        "_address", "_body", "_flow", "_head_timeout", "_head_timer", "answering", "body_wire", "local",
+    )  # fmt: skip
 
     def __init__(self, server: Server, limits: Limits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
@@ -100,6 +106,8 @@ class Guard(RequestHandler):
         """Whether the client came over a unix socket."""
         self._address: str | None = None
         self._body: StreamReader | None = None
+        self.body_wire = 0
+        """Bytes that have come since the last head, of a body that did not come with it: its framing included."""
         self._flow: Flow | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_timeout = limits.head_timeout
@@ -139,7 +147,10 @@ class Guard(RequestHandler):
         super().data_received(data)
         if self._request_count != before:
             self._body = self._messages[-1][1]
+            self.body_wire = 0
             self._disarm()
+        elif not in_head:
+            self.body_wire += len(data)
         elif data and in_head and self._head_timer is None and not self._force_close:
             self._arm()
 
@@ -285,7 +296,7 @@ class Server(web.Server):
     ) -> web.BaseRequest:
         # Made for malformed requests as well, so this is where every answer begins.
         cast(Guard, protocol).answering = False
-        return web.BaseRequest(
+        return _Request(
             message, payload, protocol, writer, task, self._loop, client_max_size=self._limits.body
         )
 
@@ -293,6 +304,12 @@ class Server(web.Server):
         # Not a coroutine: one frame less for every request that is fine.
         fault = _head_fault(request, local=cast(Guard, request.protocol).local)
         return self._handler(request) if fault is None else _refuse(fault)
+
+
+class _Request(web.BaseRequest):
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Take the name and version of the software out of what aiohttp answers; it awaits this."""
+        response.headers.popall(hdrs.SERVER, None)
 
 
 def _head_fault(request: web.BaseRequest, *, local: bool) -> str | None:
@@ -305,6 +322,12 @@ def _head_fault(request: web.BaseRequest, *, local: bool) -> str | None:
     # Only HTTP/1.0 may go without: aiohttp refuses the rest. On a unix socket there is nothing to name.
     if host is not None and not _HOST.fullmatch(host) and not (local and host == ""):
         return "the Host header is not a host name or address with an optional port"
+    connections = headers.getall(hdrs.CONNECTION, ())
+    for connection in connections:
+        if connection not in _USUAL and not _HOPS.issuperset(
+            token.strip() for token in connection.lower().split(",")
+        ):
+            return "the Connection header names more than keep-alive, close, upgrade and te"
     if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in headers:
         return "HTTP/1.0 has no Transfer-Encoding: its body has a Content-Length"
     return None
