@@ -29,7 +29,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.errors import ROWS, Kind
+from proxy.errors import ROWS, GatewayError, Kind
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -146,13 +146,27 @@ class Guard(RequestHandler):
         before = self._request_count
         super().data_received(data)
         if self._request_count != before:
-            self._body = self._messages[-1][1]
+            message, body = self._messages[-1]
+            if not in_head and not isinstance(message, RawRequestMessage):
+                self._break_body()
+            self._body = body
             self.body_wire = 0
             self._disarm()
         elif not in_head:
             self.body_wire += len(data)
         elif data and in_head and self._head_timer is None and not self._force_close:
             self._arm()
+
+    def _break_body(self) -> None:
+        """End a body whose framing is broken: aiohttp has queued a 400 behind its request, which would wait for it for ever."""
+        body = self._body
+        if body is None or body.is_eof():
+            return
+        if self._current_request is not None:
+            body.set_exception(
+                GatewayError(Kind.INVALID_REQUEST, "The body's chunks are not framed as they should be.")
+            )
+        body.feed_eof()
 
     def _arm(self) -> None:
         self._head_timer = self._loop.call_later(self._head_timeout, self._head_expired)
