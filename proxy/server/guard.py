@@ -164,7 +164,9 @@ class Guard(RequestHandler):
             return
         if self._current_request is not None:
             body.set_exception(
-                GatewayError(Kind.INVALID_REQUEST, "The body's chunks are not framed as they should be.")
+                GatewayError(
+                    Kind.INVALID_REQUEST, "The body's chunks are not framed as they should be."
+                )
             )
         body.feed_eof()
 

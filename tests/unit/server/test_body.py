@@ -231,7 +231,9 @@ async def test_a_body_whose_chunks_are_none_is_a_400(framed, first):
 
 async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked():
     async with reading(1000) as (reader, writer):
-        writer.write(b"POST / HTTP/1.1\r\nHost: g\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n")
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: g\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n"
+        )
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"{}")
         assert await said(reader) == (200, "2")

@@ -412,7 +412,9 @@ MALFORMED = {
     "an ancient version": b"GET /a HTTP/0.9\r\n" + HOST + b"\r\n",
     "a path in Host": b"GET /a HTTP/1.1\r\nHost: a/?x#y\r\n\r\n",
     "an empty Host": b"GET /a HTTP/1.1\r\nHost: \r\n\r\n",
-    "a header nominated hop by hop": b"GET /a HTTP/1.1\r\n" + HOST + b"Connection: X-Forwarded-For\r\n\r\n",
+    "a header nominated hop by hop": b"GET /a HTTP/1.1\r\n"
+    + HOST
+    + b"Connection: X-Forwarded-For\r\n\r\n",
     "one nominated in a second line": b"GET /a HTTP/1.1\r\n"
     + HOST
     + b"Connection: close\r\nConnection: close, Authorization\r\n\r\n",
@@ -544,7 +546,9 @@ async def test_nothing_is_decompressed():
 # What aiohttp itself writes.
 
 
-@pytest.mark.parametrize("first", [b"garbage\r\n\r\n", GET, b"GET /a HTTP/2.0\r\n" + HOST + b"\r\n"])
+@pytest.mark.parametrize(
+    "first", [b"garbage\r\n\r\n", GET, b"GET /a HTTP/2.0\r\n" + HOST + b"\r\n"]
+)
 async def test_no_answer_says_what_software_wrote_it(first):
     async with serving(hello) as gateway:
         client = await gateway.client(first)
