@@ -393,7 +393,13 @@ class Call:
         finally:
             self.record.connect += self._loop.time() - before
         self._attempt = attempt = Attempt(
-            self, plan, connection, self._loop, answer=answer, committed=committed
+            self,
+            plan,
+            connection,
+            self._loop,
+            answer=answer,
+            committed=committed,
+            secret=seat.account.api_key,
         )
         connection.send(request, attempt)
         if self.delivery.paused_at is not None:
