@@ -563,3 +563,16 @@ async def test_a_note_is_a_record_of_its_own_kind(tmp_path, log):
     async with the_books(tmp_path, log) as books:
         books.progress(row(1))
         assert encode(PROGRESS, row(1)) in Journal(tmp_path / "state" / "journal").read(1)
+
+
+async def test_a_reader_who_leaves_at_any_moment_is_no_trouble_to_the_next(tmp_path, log):
+    async with the_books(tmp_path, log) as books:
+        query = Query("SELECT request_id FROM requests", ())
+        for turns in range(60):
+            left = asyncio.get_running_loop().create_task(books.ledger.read(query, query))
+            for _ in range(turns % 12):
+                await asyncio.sleep(0)
+            left.cancel()
+            await asyncio.wait([left])
+            _, found = await books.ledger.read(query)
+            assert found == [[]]
