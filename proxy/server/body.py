@@ -16,9 +16,9 @@ from proxy.server.guard import Guard
 MAX_CONTAINERS = 200_000
 """Objects and arrays. A million empty ones parse for half a second; real bodies hold a few thousand."""
 MAX_DEPTH = 100
-CRUMBS = 64 * 1024
-"""Bytes of framing that any body may have; beyond, it may take twice its limit on the wire. A chunk for each byte is six times
-the body, and a CPU second for each of its mebibytes."""
+CRUMBS = 1024 * 1024
+"""Bytes by which a body may take more than twice its size on the wire. A chunk for each byte takes six times its size, and most of
+a second of CPU for each mebibyte."""
 TICK = 5.0
 """Seconds between looks at a body that has not all come."""
 _LOOKS = 6
@@ -88,7 +88,6 @@ async def _gather(request: web.BaseRequest, limit: int) -> bytes:
     content, guard = request.content, cast(Guard, request.protocol)
     if request.transport is not None and _waits_to_be_asked(request):
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    most_wire = 2 * limit + CRUMBS
     parts: list[bytes] = []
     size = brackets = 0
     pace = Pace()
@@ -100,8 +99,11 @@ async def _gather(request: web.BaseRequest, limit: int) -> bytes:
                     size += len(part)
                     brackets += _brackets(part)
                     _check_amount(size, brackets, limit)
-                    if guard.body_wire > most_wire:
-                        raise _too_large(limit)
+                    if guard.body_wire > 2 * content.total_bytes + CRUMBS:
+                        raise GatewayError(
+                            Kind.BODY_TOO_LARGE,
+                            "The body comes in chunks that are smaller than their framing.",
+                        )
                     parts.append(part)
         except TimeoutError:
             if pace.is_too_slow(content.total_bytes):

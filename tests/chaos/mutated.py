@@ -14,7 +14,7 @@ _LINES = (
     b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked, chunked",
     b"Transfer-Encoding : chunked", b"Transfer-Encoding:\tchunked", b"Content-Length: 0", b"Content-Length: 5",
     b"Content-Length: +5", b"Content-Length: 5, 5", b"Content-Length: 99999999999999999999", b"Content-Length: -1",
-    b"Host: a/b", b"Host: \xff", b"Connection: close", b"Connection: upgrade", b"Connection: x-forwarded-for, te",
+    b"Host: a/b", b"Host: \xff", b"Connection: close", b"Connection: upgrade", b"Connection: x-forwarded-for, close",
     b"Upgrade: websocket", b"Upgrade: h2c", b"Expect: 100-continue", b"Expect: a miracle", b"Content-Encoding: gzip",
     b"Content-Encoding: \xff", b"Authorization: Bearer \xff\xfe", b"Authorization: Basic ////", b"x-api-key: \x80",
     b"Cookie: a=b; a=c", b"X-Forwarded-For: ::::", b"traceparent: 00-zz", b"x-request-id: \x7f\x80", b" folded: a",
@@ -49,17 +49,16 @@ _METHODS = (
 
 def valid() -> list[bytes]:
     """Return requests with which nothing is wrong: every endpoint, and every framing of a body."""
-    auth = {"authorization": BEARER}
     posts = []
     for surface, path in (("chat", "/v1/chat/completions"), ("messages", "/v1/messages")):
         for stream in (False, True):
             body = encoded(body_of(surface, stream=stream))
-            posts.append(request("POST", path, body, **auth))
+            posts.append(request("POST", path, body, authorization=BEARER))
             posts.append(_chunked(request("POST", path, body, x_api_key=KEY), body))
     said = encoded({"model": "up/m", "input": "Hi"})
-    posts.append(request("POST", "/v1/responses", said, **auth))
+    posts.append(request("POST", "/v1/responses", said, authorization=BEARER))
     count = encoded(body_of("messages"))
-    posts.append(request("POST", "/v1/messages/count_tokens", count, **auth))
+    posts.append(request("POST", "/v1/messages/count_tokens", count, authorization=BEARER))
     gets = (
         "/v1/models",
         "/v1/models/up/m",
@@ -70,7 +69,7 @@ def valid() -> list[bytes]:
         "/healthz",
         "/readyz",
     )
-    posts += [request("GET", path, **auth) for path in gets]
+    posts += [request("GET", path, authorization=BEARER) for path in gets]
     posts.append(request("OPTIONS", "/v1/messages", origin="http://a.test"))
     return posts
 

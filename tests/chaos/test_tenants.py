@@ -13,7 +13,7 @@ from proxy.config import key_hash
 from proxy.routing.affinity import session_of
 from tests.chaos.amount import AMOUNT, FIGURES
 from tests.integration import spoken
-from tests.integration.gateway import PATHS, account, config_text, gateway, upstream
+from tests.integration.gateway import PATHS, Gateway, account, config_text, gateway, upstream
 from tests.integration.scripted import Scripted, whole
 from tests.integration.wire import Answered, Wire, encoded, request
 
@@ -111,7 +111,7 @@ async def test_nothing_of_one_tenant_comes_to_another():
 class Tenant:
     """One key and what it does."""
 
-    def __init__(self, number: int, front: Any) -> None:
+    def __init__(self, number: int, front: Gateway) -> None:
         self.number, self.front = number, front
         self.key = key_of(number)
         self.ids: list[str] = []

@@ -8,6 +8,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.chaos.four import leaks
 from tests.chaos.load import Ask, asks, got
 from tests.chaos.toxic import Proxy, Toxic
 from tests.chaos.upstreams import Upstream
-from tests.integration.gateway import account, config_text, gateway
+from tests.integration.gateway import Gateway, account, config_text, gateway
 from tests.integration.scripted import settled
 from tests.integration.wire import Wire
 
@@ -137,13 +138,19 @@ async def test_a_bad_network_to_some_accounts_is_hardly_noticed(name, dialect):
             text = config_text(provider(dialect), *accounts, timeouts=TIMES, cooldown=COOLDOWN)
             front = await stack.enter_async_context(gateway(text))
             answered, cut = await _ask_all(front, upstreams, rng)
-            await settled(lambda f=front: not leaks(f))
+            await settled(partial(_is_quiet, front))
         line = f"toxic, {broken} of 4 upstreams, {name}, {dialect}: {answered}/{REQUESTS} answered, {cut} of them broken off"
         FIGURES.append(line)
         assert answered >= BARS[broken] * REQUESTS, line
 
 
-async def _ask_all(front, upstreams: list[Upstream], rng: random.Random) -> tuple[int, int]:
+def _is_quiet(front: Gateway) -> bool:
+    return not leaks(front)
+
+
+async def _ask_all(
+    front: Gateway, upstreams: list[Upstream], rng: random.Random
+) -> tuple[int, int]:
     """Return how many requests got content, and how many of those an error behind it."""
     counts: Counter[str] = Counter()
     wanted = itertools.islice(asks(rng), REQUESTS)

@@ -129,9 +129,7 @@ async def test_behind_a_trusted_proxy_it_is_the_clients_own_address_that_waits()
         async def fails(address: str) -> int:
             return (await wire.post(PATHS["chat"], b"{}", x_forwarded_for=address)).status
 
-        for _ in range(30):
-            last = await fails("198.51.100.1")
-        assert last == 429
+        assert [await fails("198.51.100.1") for _ in range(30)][-1] == 429
         assert await fails("198.51.100.2") == 401
 
 
@@ -165,9 +163,7 @@ async def test_wrong_admin_tokens_make_the_right_one_wait_too():
             return answered.status
 
         assert await status("right") == 200
-        for _ in range(30):
-            last = await status("wrong")
-        assert last == 429
+        assert [await status("wrong") for _ in range(30)][-1] == 429
         assert await status("right") == 429
         assert (await front.admin("GET", "status")).status == 200
         wire.send(request("GET", "/healthz", host="localhost"))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration import spoken
 from tests.integration.gateway import DIALECTS, SECRET, config_text, gateway, in_front_of, upstream
-from tests.integration.scripted import Cut, Pause, Scripted, chunked, play, whole
+from tests.integration.scripted import Cut, Pause, Scripted, Step, chunked, play, whole
 
 SURFACES = ("chat", "messages")
 ECHOES = {
@@ -60,12 +60,14 @@ async def test_a_credential_in_an_error_inside_a_stream_is_not_told(surface, dia
         failure = failure.replace(code, b"invalid_request_error")
     failure = failure.replace(b"503", b"400")
     said = spoken.metadata(dialect) + (spoken.text(dialect, "Hello") if begun else b"") + failure
-    async with Scripted([spoken.HEAD + spoken.chunk(said) + spoken.LAST]) as up:
-        async with gateway(config_text(upstream(up.url, dialect)).replace(SECRET, HEX)) as front:
-            answered = await front.ask(surface, stream=True)
-            await front.last()
-            assert HEX.encode() not in answered.body
-            assert HEX not in str(front.lines)
+    async with (
+        Scripted([spoken.HEAD + spoken.chunk(said) + spoken.LAST]) as up,
+        gateway(config_text(upstream(up.url, dialect)).replace(SECRET, HEX)) as front,
+    ):
+        answered = await front.ask(surface, stream=True)
+        await front.last()
+        assert HEX.encode() not in answered.body
+        assert HEX not in str(front.lines)
     assert (answered.status == 200) is begun
     assert b"error" in answered.body
 
@@ -108,7 +110,7 @@ HOSTILE = {
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("hostile", HOSTILE)
 async def test_an_answer_that_is_none_is_a_502_and_harms_nobody_else(surface, hostile):
-    played = [HOSTILE[hostile], Cut()]
+    played: list[Step] = [HOSTILE[hostile], Cut()]
 
     async def script(reader, writer, request):
         if b"be evil" in request.body:
@@ -121,7 +123,9 @@ async def test_an_answer_that_is_none_is_a_502_and_harms_nobody_else(surface, ho
         assert answered.status == 502, answered
         assert b"tell-tale" not in answered.body
         assert not answered.headers.keys() & {"location", "set-cookie", "x-a", "link"}
-        front.running.gateway.pool.seat("up").clear()
+        seat = front.running.gateway.pool.seat("up")
+        assert seat is not None
+        seat.clear()
         good = await front.ask(surface, said="be good")
         assert (good.status, good.text) == (200, "Hello")
     assert sum(b"be evil" in one.body for one in up.requests) == 1

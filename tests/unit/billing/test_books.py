@@ -567,7 +567,7 @@ async def test_a_note_is_a_record_of_its_own_kind(tmp_path, log):
 
 async def test_a_reader_who_leaves_at_any_moment_is_no_trouble_to_the_next(tmp_path, log):
     async with the_books(tmp_path, log) as books:
-        query = Query("SELECT request_id FROM requests", ())
+        query = Query("SELECT request_id FROM requests", {})
         for turns in range(60):
             left = asyncio.get_running_loop().create_task(books.ledger.read(query, query))
             for _ in range(turns % 12):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import GatewayError, Kind
 from proxy.server import body as body_module
-from proxy.server.body import LEAST, Pace, MAX_CONTAINERS, MAX_DEPTH, parse_object, read_body
+from proxy.server.body import LEAST, MAX_CONTAINERS, MAX_DEPTH, Pace, parse_object, read_body
 from proxy.server.guard import Server
 
 
@@ -194,7 +194,7 @@ async def test_a_body_in_several_looks_is_whole(monkeypatch):
 )
 def test_the_pace_is_that_of_any_thirty_seconds(totals, slow):
     pace = Pace()
-    assert any([pace.is_too_slow(total) for total in totals]) is slow
+    assert any(pace.is_too_slow(total) for total in totals) is slow
 
 
 async def test_a_chunk_for_every_byte_is_too_much_framing(monkeypatch):
