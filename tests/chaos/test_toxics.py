@@ -21,7 +21,7 @@ from tests.integration.gateway import Gateway, account, config_text, gateway
 from tests.integration.scripted import settled
 from tests.integration.wire import Wire
 
-REQUESTS = 24 if AMOUNT.is_short else AMOUNT.requests
+REQUESTS = 24 if AMOUNT.is_short else max(AMOUNT.requests // 5, 100)
 CLIENTS = 12 if AMOUNT.is_short else 30
 PATIENCE = 0.6 if AMOUNT.is_short else 2.0
 """Seconds that a client waits for an answer out of a network that loses some."""
