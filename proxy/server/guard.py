@@ -1,8 +1,8 @@
 """aiohttp's server made safe against clients that are slow, many or malformed.
 
 What this reaches into is private to aiohttp and pinned by its minor version: ``_messages``, ``_request_count``,
-``_waiter``, ``_manager``, ``_close`` and ``_force_close`` of ``RequestHandler``, ``_prepare_hook`` of ``BaseRequest``. ``tests/unit/server/test_guard.py``
-holds each of them in place.
+``_waiter``, ``_manager``, ``_current_request``, ``_close`` and ``_force_close`` of ``RequestHandler``, and
+``_prepare_hook`` of ``BaseRequest``. ``tests/unit/server/test_guard.py`` holds each of them in place.
 
 A handler may write its answer itself, head and body, to ``request.transport``, and return a ``Written``. Then:
 
