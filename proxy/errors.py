@@ -34,6 +34,7 @@ class Kind(StrEnum):
     UNREACHABLE = "upstream_unreachable"
 
     BAD_KEY = "bad_key"
+    AUTH_RATE = "auth_rate"
     NO_CREDIT = "no_credit"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     KEY_DISABLED = "key_disabled"
@@ -196,6 +197,15 @@ ROWS: dict[Kind, Row] = {
     ),
     Kind.BAD_KEY: Row(
         401, _INVALID, "invalid_api_key", "authentication_error", "UNAUTHENTICATED", "unauthorized"
+    ),
+    Kind.AUTH_RATE: Row(
+        429,
+        _RATE,
+        "rate_limit_exceeded",
+        _RATE,
+        "RESOURCE_EXHAUSTED",
+        "rate_limited",
+        "Too many requests without a valid API key came from your address.",
     ),
     Kind.NO_CREDIT: Row(
         402,

@@ -247,6 +247,8 @@ class Ledger:
         async with self._reading:
             self._until = time.monotonic() + within
             try:
+                # Whoever left in the middle may have left a transaction: its thread had yet to begin it.
+                await reader.rollback()
                 await reader.execute("BEGIN")
                 serial = (await _one(reader, "SELECT serial FROM standing"))[0]
                 found: list[list[Mapping[str, Any]]] = [
@@ -260,7 +262,7 @@ class Ledger:
             finally:
                 self._until = float("inf")
                 if reader.in_transaction:
-                    await reader.execute("ROLLBACK")
+                    await reader.rollback()
         return serial, found
 
     def _is_late(self) -> bool:

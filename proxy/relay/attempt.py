@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.config.secrets import Secret
 from proxy.dialects import refusal
 from proxy.dialects.answer import Answer
 from proxy.dialects.plan import Plan
@@ -80,7 +81,7 @@ class Attempt:
     """A receiver of one answer. ``outcome`` is resolved once; ``committed`` says that the client has bytes of it."""
 
     __slots__ = (
-        "_flowing", "_held", "_held_reads", "_held_size", "_host", "_now", "_plan", "_refusal", "_size", "_write",
+        "_flowing", "_held", "_held_reads", "_held_size", "_host", "_now", "_plan", "_refusal", "_secret", "_size", "_write",
         "answer", "committed", "connection", "headers", "outcome", "over_at", "sent_at", "status",
     )  # fmt: skip
 
@@ -93,8 +94,11 @@ class Attempt:
         *,
         answer: Answer | None = None,
         committed: bool = False,
+        secret: Secret | None = None,
     ) -> None:
+        """``secret`` is what the upstream is called with: some say it back."""
         self._host = host
+        self._secret = secret
         self._plan = plan
         self._now: Callable[[], float] = loop.time
         self._refusal: list[bytes] | None = None
@@ -303,6 +307,9 @@ class Attempt:
             self._begin(b"")
         self.over_at = self._now()
         self._flowing = None
+        if answer.error is not None and self._secret is not None:
+            _conceal(answer.error, self._secret)
+            out = _hidden(out, self._secret)
         self._host.settle(answer)
         self._host.delivery.finish(out)
         self._resolve(Delivered())
@@ -330,6 +337,8 @@ class Attempt:
         self._resolve(Refused(error))
 
     def _resolve(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Refused) and self._secret is not None:
+            _conceal(outcome.error, self._secret)
         if not self.outcome.done():
             self.outcome.set_result(outcome)
 
@@ -341,6 +350,21 @@ class Attempt:
             if self.status == 529 and self._plan.dialect == "anthropic":
                 error.status = 529
         return error
+
+
+def _conceal(error: GatewayError, secret: Secret) -> None:
+    """Take the credential that an upstream was called with out of everything that ``error`` tells: some say it back."""
+    error.message = secret.hide(error.message)
+    error.evidence = secret.hide(error.evidence)
+    error.param = error.param and secret.hide(error.param)
+    error.code = error.code and secret.hide(error.code)
+    error.args = (error.message,)
+    if error.native_body is not None:
+        error.native_body = _hidden(error.native_body, secret)
+
+
+def _hidden(data: bytes, secret: Secret) -> bytes:
+    return secret.hide(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 _TOLD_NATIVELY = frozenset((Kind.INVALID_REQUEST, Kind.CONTEXT, Kind.TOO_LARGE))

@@ -286,7 +286,13 @@ class Call:
         finally:
             self.record.connect += self._loop.time() - before
         self._attempt = attempt = Attempt(
-            self, plan, connection, self._loop, answer=answer, committed=committed
+            self,
+            plan,
+            connection,
+            self._loop,
+            answer=answer,
+            committed=committed,
+            secret=seat.account.api_key,
         )
         if self._bill.grows:
             attempt.watch(self._hold_more)

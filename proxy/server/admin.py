@@ -12,7 +12,7 @@ from inspect import isawaitable
 from urllib.parse import parse_qsl, unquote
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.config.model import Admin as Settings
 from proxy.config.secrets import Secret
@@ -20,6 +20,8 @@ from proxy.errors import GatewayError
 from proxy.server import accounts_api, keys_api, reload_api, requests_api, status_api
 from proxy.server.admin_call import AdminCall, AdminError, Document
 from proxy.server.body import parse_object, read_body
+from proxy.server.exchange import address_of
+from proxy.server.failures import Failures
 from proxy.server.gateway import Gateway
 from proxy.server.scrape import Scrape
 
@@ -49,6 +51,7 @@ class Admin:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._scrape = Scrape(gateway)
+        self._failures = Failures()
 
     async def over_socket(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request that came over the daemon's own socket."""
@@ -56,7 +59,16 @@ class Admin:
 
     async def over_network(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request that came over ``[admin] listen``."""
-        return await self._handle(request, trusted=False)
+        if hdrs.AUTHORIZATION not in request.headers:
+            return await self._handle(request, trusted=False)
+        address, now = address_of(request, ()), self._gateway.now()
+        if self._failures.is_spent(address, now):
+            # The right token too: unlike a key, it may be one that can be guessed.
+            return _refusal(AdminError(429, "Too many wrong tokens; wait a second.", _LATER))
+        answer = await self._handle(request, trusted=False)
+        if answer.status == 401:
+            self._failures.allows(address, now)
+        return answer
 
     async def _handle(self, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
         settings = self._gateway.config.admin
@@ -139,6 +151,7 @@ def check_token(presented: Sequence[str], settings: Settings, *, changes: bool) 
 
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
+_LATER = {"Retry-After": "1"}
 
 
 def _is(given: str, secret: Secret | None) -> bool:

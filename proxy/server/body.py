@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections import deque
+from typing import Any, cast
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import istr
 
 from proxy.errors import GatewayError, Kind, invalid
+from proxy.server.guard import Guard
 
 MAX_CONTAINERS = 200_000
 """Objects and arrays. A million empty ones parse for half a second; real bodies hold a few thousand."""
 MAX_DEPTH = 100
+CRUMBS = 1024 * 1024
+"""Bytes by which a body may take more than twice its size on the wire. A chunk for each byte takes six times its size, and most of
+a second of CPU for each mebibyte."""
+TICK = 5.0
+"""Seconds between looks at a body that has not all come."""
+_LOOKS = 6
+LEAST = 30 * 16 * 1024
+"""Bytes in those 30 seconds: a phone in a tunnel does better, and a megabyte may take a minute."""
 _EXPECT = istr("expect")
 _CONTENT_ENCODING = istr("content-encoding")
 
@@ -25,27 +36,34 @@ _EMPTY = (
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     """Return the body, of at most ``limit`` bytes and 200,000 brackets; those inside strings count too.
 
-    Both are counted as the body arrives, so a hostile one is refused before it is all here.
+    Both are counted as the body arrives, so a hostile one is refused before it is all here; so are a body that comes too
+    slowly and one that comes in crumbs.
     """
     _check_head(request, limit)
-    if request.transport is not None and request.headers.get(_EXPECT, "").lower() == "100-continue":
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     content = request.content
-    parts: list[bytes] = []
-    size = brackets = 0
-    while not content.at_eof():
-        part = await content.readany()
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        brackets += part.count(b"{") + part.count(b"[")
-        if brackets > MAX_CONTAINERS:
-            raise GatewayError(
-                Kind.INVALID_REQUEST,
-                f"The body holds more than {MAX_CONTAINERS:,} objects and arrays (brackets inside strings count too).",
-            )
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    if not content.is_eof():
+        return await _gather(request, limit)
+    # It came with its head, as nearly all do.
+    body = content.read_nowait()
+    _check_amount(len(body), _brackets(body), limit)
+    return body
+
+
+class Pace:
+    """Whether a body comes fast enough: 16 KiB a second over any 30 seconds, looked at every five.
+
+    Who sends nothing at all for that long is too slow as well.
+    """
+
+    __slots__ = ("_totals",)
+
+    def __init__(self) -> None:
+        self._totals = deque([0], maxlen=_LOOKS + 1)
+
+    def is_too_slow(self, total: int) -> bool:
+        """Note that ``total`` bytes have come, a ``TICK`` after the last look or after the head."""
+        self._totals.append(total)
+        return len(self._totals) > _LOOKS and total - self._totals[0] < LEAST
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -61,9 +79,56 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise invalid(None, f"The body is {_kind(document)}, expected a JSON object.")
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH and _depth_exceeds(document, MAX_DEPTH):
+    if _brackets(body) > MAX_DEPTH and _depth_exceeds(document, MAX_DEPTH):
         raise invalid(None, f"The body is nested deeper than {MAX_DEPTH} levels.")
     return document
+
+
+async def _gather(request: web.BaseRequest, limit: int) -> bytes:
+    content, guard = request.content, cast(Guard, request.protocol)
+    if request.transport is not None and _waits_to_be_asked(request):
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    parts: list[bytes] = []
+    size = brackets = 0
+    pace = Pace()
+    while not content.at_eof():
+        try:
+            async with asyncio.timeout(TICK):
+                while not content.at_eof():
+                    part = await content.readany()
+                    size += len(part)
+                    brackets += _brackets(part)
+                    _check_amount(size, brackets, limit)
+                    if guard.body_wire > 2 * content.total_bytes + CRUMBS:
+                        raise GatewayError(
+                            Kind.BODY_TOO_LARGE,
+                            "The body comes in chunks that are smaller than their framing.",
+                        )
+                    parts.append(part)
+        except TimeoutError:
+            if pace.is_too_slow(content.total_bytes):
+                raise GatewayError(
+                    Kind.SLOW_BODY,
+                    "The body comes too slowly: less than 16 KiB a second for 30 seconds.",
+                ) from None
+    broken = content.exception()
+    if broken is not None:
+        raise broken
+    return b"".join(parts)
+
+
+def _brackets(part: bytes) -> int:
+    return part.count(b"{") + part.count(b"[")
+
+
+def _check_amount(size: int, brackets: int, limit: int) -> None:
+    if size > limit:
+        raise _too_large(limit)
+    if brackets > MAX_CONTAINERS:
+        raise GatewayError(
+            Kind.INVALID_REQUEST,
+            f"The body holds more than {MAX_CONTAINERS:,} objects and arrays (brackets inside strings count too).",
+        )
 
 
 def _check_head(request: web.BaseRequest, limit: int) -> None:
@@ -76,6 +141,12 @@ def _check_head(request: web.BaseRequest, limit: int) -> None:
     length = request.content_length
     if length is not None and length > limit:
         raise _too_large(limit)
+
+
+def _waits_to_be_asked(request: web.BaseRequest) -> bool:
+    """Tell whether the client holds its body back until it gets a 100, which HTTP/1.0 does not have."""
+    expected = request.headers.get(_EXPECT, "")
+    return expected.lower() == "100-continue" and request.version >= HttpVersion11
 
 
 def _too_large(limit: int) -> GatewayError:

@@ -49,13 +49,6 @@ async def responses(gateway: Gateway, exchange: Exchange) -> None:
     await _model_call(gateway, exchange, "responses")
 
 
-async def responses_socket(_: Gateway, exchange: Exchange) -> None:
-    """GET /v1/responses: Codex asks for a WebSocket first, and falls back to POST at once on 426."""
-    if exchange.request.headers.get("upgrade", "").lower() == "websocket":
-        raise GatewayError(Kind.UPGRADE, "WebSockets are not served here: POST to /v1/responses.")
-    raise GatewayError(Kind.METHOD, "/v1/responses takes POST, not GET.", allow="POST, OPTIONS")
-
-
 async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     """POST /v1/messages/count_tokens: asked of the upstream where it can count, else estimated."""
     key = gateway.identify(exchange)

@@ -114,8 +114,11 @@ class Exchange:
             body = error.native_body
         else:
             body = orjson.dumps(_ERROR_WRITERS[self.record.dialect](error, self.request_id))
-        if not self.request.content.is_eof():
+        content = self.request.content
+        if not content.is_eof() or content.exception() is not None:
             self.delivery.close_after()
+            # What still comes is thrown away and not even parsed.
+            self.request.protocol.close()
         self.delivery.document(error.status, _error_fields(error), body)
 
 

@@ -24,6 +24,7 @@ from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server.auth import identify
 from proxy.server.exchange import Exchange, address_of, cors_fields
+from proxy.server.failures import Failures
 from proxy.server.guard import Written
 from proxy.server.tokens import Digits
 
@@ -66,6 +67,7 @@ class Gateway:
     """Somebody wants to know what a call used whose client has left."""
     reading_on: int = 0
     """How many such calls there are."""
+    failures: Failures = field(default_factory=Failures)
     digits: Digits = field(default_factory=Digits)
     random: random.Random = field(default_factory=random.Random)
 
@@ -105,13 +107,23 @@ class Gateway:
 
     def identify(self, exchange: Exchange) -> Key:
         """Return the key of the request, noted in its record, or raise the 401 or 403."""
-        key = identify(exchange.request.headers, exchange.query, self.keyring)
+        try:
+            key = identify(exchange.request.headers, exchange.query, self.keyring)
+        except GatewayError:
+            self._note_stranger(exchange)
+            raise
         exchange.record.key = key.name
         exchange.record.team = key.team
         if key.expires is not None or key.allow_ip or not key.enabled:
             address = address_of(exchange.request, self.config.server.trusted_proxies)
             check(key, datetime.fromtimestamp(self.clock(), UTC), address)
         return key
+
+    def _note_stranger(self, exchange: Exchange) -> None:
+        """Count a request without a key of ours; raise the 429 if its address sends too many of them."""
+        address = address_of(exchange.request, self.config.server.trusted_proxies)
+        if not self.failures.allows(address, self.now()):
+            raise GatewayError(Kind.AUTH_RATE, retry_after=1) from None
 
     def route(self, key: Key, name: str, param: str = "model") -> Route:
         """Return what ``name`` stands for, or raise the 404 with the nearest names that ``key`` may call, or the 403."""

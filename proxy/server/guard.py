@@ -1,8 +1,8 @@
 """aiohttp's server made safe against clients that are slow, many or malformed.
 
 What this reaches into is private to aiohttp and pinned by its minor version: ``_messages``, ``_request_count``,
-``_waiter``, ``_manager``, ``_close`` and ``_force_close`` of ``RequestHandler``. ``tests/unit/server/test_guard.py``
-holds each of them in place.
+``_waiter``, ``_manager``, ``_current_request``, ``_close`` and ``_force_close`` of ``RequestHandler``, and
+``_prepare_hook`` of ``BaseRequest``. ``tests/unit/server/test_guard.py`` holds each of them in place.
 
 A handler may write its answer itself, head and body, to ``request.transport``, and return a ``Written``. Then:
 
@@ -29,7 +29,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
-from proxy.errors import ROWS, Kind
+from proxy.errors import ROWS, GatewayError, Kind
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -43,6 +43,10 @@ _LOOPBACK: tuple[Network, ...] = (
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]_]+")
 
 _VERSIONS = (HttpVersion10, HttpVersion11)
+
+_USUAL = frozenset(("keep-alive", "Keep-Alive", "close"))
+_HOPS = frozenset(("keep-alive", "close", "upgrade", "http2-settings", "te", ""))
+"""What a Connection header may name. Any other name tells the proxies on the way to drop a header: X-Forwarded-For, say."""
 
 
 class Flow(Protocol):
@@ -91,15 +95,8 @@ class Guard(RequestHandler):
     """One client's connection."""
 
     __slots__ = (
-        "_address",
-        "_body",
-        "_flow",
-        "_has_sent",
-        "_head_timeout",
-        "_head_timer",
-        "answering",
-        "local",
-    )
+        "_address", "_body", "_flow", "_has_sent", "_head_timeout", "_head_timer", "answering", "body_wire", "local",
+    )  # fmt: skip
 
     def __init__(self, server: Server, limits: Limits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
@@ -109,6 +106,8 @@ class Guard(RequestHandler):
         """Whether the client came over a unix socket."""
         self._address: str | None = None
         self._body: StreamReader | None = None
+        self.body_wire = 0
+        """Bytes that have come since the last head, of a body that did not come with it: its framing included."""
         self._flow: Flow | None = None
         self._has_sent = False
         """Whether part of a head has come, or whole ones."""
@@ -149,8 +148,14 @@ class Guard(RequestHandler):
         before = self._request_count
         super().data_received(data)
         if self._request_count != before:
-            self._body = self._messages[-1][1]
+            message, body = self._messages[-1]
+            if not in_head and not isinstance(message, RawRequestMessage):
+                self._break_body()
+            self._body = body
+            self.body_wire = 0
             self._disarm()
+        elif not in_head:
+            self.body_wire += len(data)
         elif data and in_head and not self._force_close:
             self._has_sent = True
             if self._head_timer is None:
@@ -167,6 +172,19 @@ class Guard(RequestHandler):
             return True
         transport = self.transport
         return transport is not None and transport.get_write_buffer_size() > 0
+
+    def _break_body(self) -> None:
+        """End a body whose framing is broken: aiohttp has queued a 400 behind its request, which would wait for it for ever."""
+        body = self._body
+        if body is None or body.is_eof():
+            return
+        if self._current_request is not None:
+            body.set_exception(
+                GatewayError(
+                    Kind.INVALID_REQUEST, "The body's chunks are not framed as they should be."
+                )
+            )
+        body.feed_eof()
 
     def _arm(self) -> None:
         self._head_timer = self._loop.call_later(self._head_timeout, self._head_expired)
@@ -315,7 +333,7 @@ class Server(web.Server):
     ) -> web.BaseRequest:
         # Made for malformed requests as well, so this is where every answer begins.
         cast(Guard, protocol).answering = False
-        return web.BaseRequest(
+        return _Request(
             message, payload, protocol, writer, task, self._loop, client_max_size=self._limits.body
         )
 
@@ -323,6 +341,12 @@ class Server(web.Server):
         # Not a coroutine: one frame less for every request that is fine.
         fault = _head_fault(request, local=cast(Guard, request.protocol).local)
         return self._handler(request) if fault is None else _refuse(fault)
+
+
+class _Request(web.BaseRequest):
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Take the name and version of the software out of what aiohttp answers; it awaits this."""
+        response.headers.popall(hdrs.SERVER, None)
 
 
 def _head_fault(request: web.BaseRequest, *, local: bool) -> str | None:
@@ -335,6 +359,12 @@ def _head_fault(request: web.BaseRequest, *, local: bool) -> str | None:
     # Only HTTP/1.0 may go without: aiohttp refuses the rest. On a unix socket there is nothing to name.
     if host is not None and not _HOST.fullmatch(host) and not (local and host == ""):
         return "the Host header is not a host name or address with an optional port"
+    connections = headers.getall(hdrs.CONNECTION, ())
+    for connection in connections:
+        if connection not in _USUAL and not _HOPS.issuperset(
+            token.strip() for token in connection.lower().split(",")
+        ):
+            return "the Connection header names more than keep-alive, close, upgrade and te"
     if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in headers:
         return "HTTP/1.0 has no Transfer-Encoding: its body has a Content-Length"
     return None

@@ -14,7 +14,7 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/chat/completions": {"POST": endpoints.chat_completions},
     "/v1/messages": {"POST": endpoints.messages},
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
-    "/v1/responses": {"POST": endpoints.responses, "GET": endpoints.responses_socket},
+    "/v1/responses": {"POST": endpoints.responses},
     "/v1/models": {"GET": endpoints.models},
     "/v1/usage": {"GET": usage.period},
     "/v1/usage/requests": {"GET": usage.history},
@@ -44,6 +44,10 @@ def find(exchange: Exchange) -> Endpoint:
         allowed = ", ".join([*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS"])
         if method == "OPTIONS":
             return endpoints.options(allowed)
+        upgrade = exchange.request.headers.get("upgrade", "")
+        if upgrade.lower() == "websocket" and "POST" in methods:
+            # Codex asks for a WebSocket first, and falls back to POST at once when it is told this.
+            raise GatewayError(Kind.UPGRADE, f"WebSockets are not served here: POST to {path}.")
         raise GatewayError(
             Kind.METHOD, f"{path} takes {allowed}, not {method[:16]}.", allow=allowed
         )

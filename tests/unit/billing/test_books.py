@@ -591,3 +591,16 @@ async def test_what_is_settled_and_booked_while_it_is_counted_counts_once(
         assert len(reads) == 2
     assert (found["key:tester"].total, found["key:tester"].drawn) == (2_111, 1)
     assert (found["team:red"].total, found["team:red"].drawn) == (10, 4)
+
+
+async def test_a_reader_who_leaves_at_any_moment_is_no_trouble_to_the_next(tmp_path, log):
+    async with the_books(tmp_path, log) as books:
+        query = Query("SELECT request_id FROM requests", {})
+        for turns in range(60):
+            left = asyncio.get_running_loop().create_task(books.ledger.read(query, query))
+            for _ in range(turns % 12):
+                await asyncio.sleep(0)
+            left.cancel()
+            await asyncio.wait([left])
+            _, found = await books.ledger.read(query)
+            assert found == [[]]

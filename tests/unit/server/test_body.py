@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import GatewayError, Kind
-from proxy.server.body import MAX_CONTAINERS, MAX_DEPTH, parse_object, read_body
+from proxy.server import body as body_module
+from proxy.server.body import LEAST, MAX_CONTAINERS, MAX_DEPTH, Pace, parse_object, read_body
 from proxy.server.guard import Server
 
 
@@ -143,3 +144,113 @@ async def test_codings_are_not_taken(coding, status):
             f"POST / HTTP/1.1\r\nHost: g\r\nContent-Encoding: {coding}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
         )
         assert (await said(reader))[0] == status
+
+
+async def test_a_body_that_stops_is_a_408(monkeypatch):
+    monkeypatch.setattr(body_module, "TICK", 0.01)
+    async with reading(1000) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 1000\r\n\r\nabc")
+        assert (await said(reader))[0] == 408
+
+
+async def test_a_body_that_drips_is_a_408(monkeypatch):
+    monkeypatch.setattr(body_module, "TICK", 0.02)
+    async with reading(1 << 20) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 1000000\r\n\r\n")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"x")
+                await asyncio.sleep(0.005)
+
+        task = asyncio.get_running_loop().create_task(drip())
+        assert (await said(reader))[0] == 408
+        task.cancel()
+
+
+async def test_a_body_in_several_looks_is_whole(monkeypatch):
+    monkeypatch.setattr(body_module, "TICK", 0.005)
+    monkeypatch.setattr(body_module, "LEAST", 1)
+    async with reading(1000) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(100):
+            writer.write(b"x")
+            await asyncio.sleep(0.002)
+        assert await said(reader) == (200, "100")
+
+
+@pytest.mark.parametrize(
+    ("totals", "slow"),
+    [
+        ([0] * 5, False),
+        ([0] * 6, True),
+        ([LEAST] * 6, False),
+        ([LEAST] * 7, True),
+        ([LEAST - 1] * 6, True),
+        ([LEAST * n for n in range(1, 100)], False),
+        ([LEAST // 6 * n for n in range(1, 100)], False),
+        ([LEAST // 6 * n - n for n in range(1, 100)], True),
+    ],
+)
+def test_the_pace_is_that_of_any_thirty_seconds(totals, slow):
+    pace = Pace()
+    assert any(pace.is_too_slow(total) for total in totals) is slow
+
+
+async def test_a_chunk_for_every_byte_is_too_much_framing(monkeypatch):
+    monkeypatch.setattr(body_module, "CRUMBS", 100)
+    head = b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with reading(1000) as (reader, writer):
+        writer.write(head)
+        await asyncio.sleep(0.01)
+        writer.write(b"1\r\nx\r\n" * 900 + b"0\r\n\r\n")
+        assert (await said(reader))[0] == 413
+
+
+async def test_a_body_in_chunks_of_a_few_bytes_is_read():
+    head = b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with reading(1000) as (reader, writer):
+        writer.write(head)
+        await asyncio.sleep(0.01)
+        writer.write(b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n")
+        assert await said(reader) == (200, "1000")
+
+
+@pytest.mark.parametrize(
+    "framed", [b"zz\r\nabc\r\n", b"3\r\nabcde\r\n", b"-1\r\n", b"fffffffffffffffff\r\nabc"]
+)
+@pytest.mark.parametrize("first", [b"", b"3\r\nabc\r\n"])
+async def test_a_body_whose_chunks_are_none_is_a_400(framed, first):
+    head = b"POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with reading(1000) as (reader, writer):
+        writer.write(head + first)
+        await asyncio.sleep(0.01)
+        writer.write(framed)
+        assert (await said(reader))[0] == 400
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked():
+    async with reading(1000) as (reader, writer):
+        writer.write(
+            b"POST / HTTP/1.1\r\nHost: g\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"{}")
+        assert await said(reader) == (200, "2")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST / HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: g\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n",
+    ],
+    ids=["who sent it already", "http 1.0", "whose body is too large"],
+)
+async def test_nobody_else_is_asked_for_a_body(request_):
+    async with reading(1000) as (reader, writer):
+        writer.write(request_)
+        await asyncio.sleep(0.01)
+        writer.write(b"{}")
+        assert (await said(reader))[0] in (200, 413)

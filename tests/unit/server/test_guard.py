@@ -412,6 +412,12 @@ MALFORMED = {
     "an ancient version": b"GET /a HTTP/0.9\r\n" + HOST + b"\r\n",
     "a path in Host": b"GET /a HTTP/1.1\r\nHost: a/?x#y\r\n\r\n",
     "an empty Host": b"GET /a HTTP/1.1\r\nHost: \r\n\r\n",
+    "a header nominated hop by hop": b"GET /a HTTP/1.1\r\n"
+    + HOST
+    + b"Connection: X-Forwarded-For\r\n\r\n",
+    "one nominated in a second line": b"GET /a HTTP/1.1\r\n"
+    + HOST
+    + b"Connection: close\r\nConnection: close, Authorization\r\n\r\n",
     "no Host": b"GET /a HTTP/1.1\r\n\r\n",
     "two Hosts": b"GET /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     "chunks in HTTP/1.0": b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -467,6 +473,21 @@ async def test_an_offer_to_upgrade_is_ignored():
     async with serving(written) as gateway:
         client = await gateway.client(b"GET /a HTTP/1.1\r\n" + HOST + offer + b"\r\n")
         assert (await client.answer())[2] == b"/a"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Connection: keep-alive\r\n",
+        b"Connection: Keep-Alive, TE\r\n",
+        b"connection:\r\n",
+        b"Connection: keep-alive\r\nConnection: Keep-Alive\r\n",
+    ],
+)
+async def test_ordinary_connection_headers_pass(lines):
+    async with serving(hello) as gateway:
+        client = await gateway.client(b"GET /a HTTP/1.1\r\n" + HOST + lines + b"\r\n")
+        assert (await client.answer())[0] == 200
 
 
 async def test_a_unix_socket_needs_no_host(tmp_path):
@@ -544,3 +565,15 @@ async def test_a_connection_is_busy_from_a_requests_first_byte_to_its_answers_la
             await client.answer()
             await settled(lambda: not server.busy)
             go_on.clear()
+
+
+# What aiohttp itself writes.
+
+
+@pytest.mark.parametrize(
+    "first", [b"garbage\r\n\r\n", GET, b"GET /a HTTP/2.0\r\n" + HOST + b"\r\n"]
+)
+async def test_no_answer_says_what_software_wrote_it(first):
+    async with serving(hello) as gateway:
+        client = await gateway.client(first)
+        assert "server" not in (await client.answer())[1]

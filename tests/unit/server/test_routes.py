@@ -14,11 +14,10 @@ from proxy.server import endpoints
 from proxy.server.routes import TABLE, find, template
 
 
-def asked(path: str, method: str = "GET") -> Any:
+def asked(path: str, method: str = "GET", **headers: str) -> Any:
     """As much of an exchange as is looked at."""
-    return SimpleNamespace(
-        path=path, request=SimpleNamespace(method=method), delivery=SimpleNamespace(bodiless=False)
-    )
+    request = SimpleNamespace(method=method, headers=headers)
+    return SimpleNamespace(path=path, request=request, delivery=SimpleNamespace(bodiless=False))
 
 
 def refused(path: str, method: str = "GET") -> GatewayError:
@@ -50,6 +49,24 @@ def test_head_is_get_without_the_body():
     exchange = asked("/healthz", "GET")
     find(exchange)
     assert not exchange.delivery.bodiless
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/responses", Kind.UPGRADE),
+        ("/v1/chat/completions", Kind.UPGRADE),
+        ("/v1/realtime", Kind.UNKNOWN_OBJECT),
+    ],
+)
+def test_a_websocket_is_told_to_post(path, kind):
+    with pytest.raises(GatewayError) as raised:
+        find(asked(path, upgrade="WebSocket"))
+    assert raised.value.kind is kind
+
+
+def test_an_upgrade_of_what_can_be_got_is_ignored():
+    assert find(asked("/healthz", upgrade="websocket")) is endpoints.healthz
 
 
 def test_a_wrong_method_names_the_right_ones():
