@@ -352,6 +352,7 @@ def _unit(name: str) -> str:
         "seconds": "seconds",
         "usd": "USD",
         "tokens": "tokens",
+        "bytes": "bytes",
     }
     return next((unit for suffix, unit in units.items() if name.endswith(f"_{suffix}")), "")
 

@@ -66,6 +66,7 @@ ANSWER_ID = COLUMNS.index("answer_id")
 STARTED = COLUMNS.index("started")
 KEY_HASH = COLUMNS.index("key_hash")
 STATUS = COLUMNS.index("status")
+DURATION = COLUMNS.index("duration_us")
 ERROR_TYPE = COLUMNS.index("error_type")
 
 SETTLED = b"S"
