@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import _parser
-from proxy.cli.serve import EX_CONFIG
+from proxy.cli import EX_CONFIG, _parser
 from proxy.config.model import Server
 from proxy.server.drain import _LAST_WORDS
 
