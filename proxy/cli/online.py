@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import uvloop
+
 from proxy import __version__
 from proxy.config import Config
 from proxy.server.accounts_api import render_probe
@@ -16,8 +18,12 @@ _PATIENCE = 30.0
 _AT_ONCE = 32
 
 
-async def ask_all(config: Config) -> list[dict[str, Any]]:
+def ask_all(config: Config) -> list[dict[str, Any]]:
     """Return what came of it, account by account, as the admin API's ``test`` tells it; a credential is in none."""
+    return uvloop.run(_ask_all(config))
+
+
+async def _ask_all(config: Config) -> list[dict[str, Any]]:
     connections = Connections(connect_timeout=config.timeouts.connect)
     turn = asyncio.Semaphore(_AT_ONCE)
 

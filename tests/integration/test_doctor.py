@@ -8,6 +8,7 @@ import time
 from email.utils import formatdate
 from pathlib import Path
 
+from tests.integration.daemon import started
 from tests.integration.gateway import SECRET, account, config_text, gateway, upstream
 from tests.integration.scripted import Scripted, whole
 from tests.integration.test_commands import Ran, splice
@@ -52,6 +53,20 @@ async def test_all_is_well_with_a_daemon_that_runs():
     assert plain.out.splitlines()[0].startswith("ok    package: splice ")
     assert SECRET not in plain.out + ran.out + ran.err
     assert SECRET.encode() not in heads
+
+
+async def test_the_limits_are_those_of_the_daemon():
+    async with (
+        Scripted([dated(0)]) as up,
+        started(config_text(upstream(up.url))) as daemon,
+    ):
+        ran = await splice(daemon.log.parent / "config.toml", "doctor", "--json")
+        pid = daemon.process.pid
+    assert re.fullmatch(
+        rf"the daemon \(process {pid}\) may have \d+, \d+ in use",
+        told(ran)["file descriptors"][1],
+    )
+    assert told(ran)["daemon"][0] == "ok"
 
 
 async def test_a_database_that_is_damaged_a_directory_that_is_open_and_a_clock_that_is_wrong(
