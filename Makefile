@@ -126,7 +126,9 @@ install-files:
 	@install -m 0644 systemd/tmpfiles.conf "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/splice.conf"
 	@install -d "$(DESTDIR)$(PREFIX)/share" "$(DESTDIR)$(PREFIX)/share/doc" "$(DESTDIR)$(PREFIX)/share/doc/splice"
 	@install -d "$(DESTDIR)/usr/local/bin"
-	@install -m 0644 docs/install.md config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/splice"
+	@install -m 0644 docs/install.md docs/runbook.md config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/splice"
+	@install -d "$(DESTDIR)$(PREFIX)/share/doc/splice/monitoring"
+	@install -m 0644 systemd/monitoring/* "$(DESTDIR)$(PREFIX)/share/doc/splice/monitoring"
 	@ln -sfn "$(PREFIX)/bin/splice" "$(DESTDIR)/usr/local/bin/splice"
 	@install -d -m 0750 "$(DESTDIR)/etc/splice"
 	@[ -e "$(DESTDIR)/etc/splice/config.toml" ] \

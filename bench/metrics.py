@@ -122,16 +122,17 @@ async def _measure(running: Running, models: int) -> None:
     process = CollectorRegistry()
     ProcessCollector(registry=process)
     GCCollector(registry=process)
-    page = Page(gateway.means.metrics, look(gateway), process)
+    counted = (gateway.means.metrics, gateway.books.metrics)
+    page = Page(counted, look(gateway), process)
     text = generate_latest(page)
     _settle_memory()
     print(f"\na scrape of {text.count(b'splice_')} samples, {len(text) / 1024:.0f} KiB, ms")
 
     async def inline() -> None:
-        generate_latest(Page(gateway.means.metrics, look(gateway), process))
+        generate_latest(Page(counted, look(gateway), process))
 
     async def threaded() -> None:
-        page = Page(gateway.means.metrics, look(gateway), process)
+        page = Page(counted, look(gateway), process)
         await asyncio.to_thread(generate_latest, page)
 
     async def looked() -> None:

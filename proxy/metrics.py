@@ -279,6 +279,64 @@ METRICS = {
             ("provider", "state"),
             "Open connections to a provider: active or idle.",
         ),
+        # The books.
+        Metric(
+            "journal_sync_duration_seconds",
+            "histogram",
+            (),
+            "How long a sync of the journal to the disk takes.",
+            _DURATIONS,
+        ),
+        Metric(
+            "journal_errors_total",
+            "counter",
+            (),
+            "How often the journal could not be written, synced, or begun again, which is tried each second.",
+        ),
+        Metric(
+            "ledger_pending_records",
+            "gauge",
+            (),
+            "Requests that have ended and that the ledger does not have yet.",
+        ),
+        Metric(
+            "ledger_oldest_pending_timestamp_seconds",
+            "gauge",
+            (),
+            "When the request ended that has waited longest for the ledger; absent if none waits.",
+        ),
+        Metric(
+            "ledger_flush_duration_seconds",
+            "histogram",
+            (),
+            "How long a batch takes to be booked.",
+            _DURATIONS,
+        ),
+        Metric("ledger_rows_written_total", "counter", (), "Requests that were booked."),
+        Metric(
+            "ledger_rows_quarantined_total",
+            "counter",
+            (),
+            "Records that cannot be booked, and were put aside for somebody to look at.",
+        ),
+        Metric(
+            "database_size_bytes",
+            "gauge",
+            (),
+            "The ledger's database with its log.",
+        ),
+        Metric(
+            "state_free_bytes",
+            "gauge",
+            (),
+            "What is free where the state directory is, for its user.",
+        ),
+        Metric(
+            "prices_timestamp_seconds",
+            "gauge",
+            (),
+            "The day on which the price list held that is asked first.",
+        ),
         # The process.
         Metric(
             "event_loop_lag_seconds",
@@ -321,6 +379,8 @@ class Counter:
         self._metric = METRICS[name]
         self._divisor = divisor
         self.values: dict[Labels, int] = {(label,): 0 for label in known}
+        if not self._metric.labels:
+            self.values[()] = 0
 
     def add(self, labels: Labels, amount: int = 1) -> None:
         values = self.values
@@ -386,7 +446,16 @@ class Histogram:
         return family
 
 
-class Metrics:
+class _Counted:
+    """Attributes that are counters, gauges and histograms."""
+
+    def families(self) -> Iterator[Family]:
+        """Yield each of them as it is now; may be called from another thread."""
+        for one in vars(self).values():
+            yield one.family()
+
+
+class Metrics(_Counted):
     """What is counted or set; one for each gateway."""
 
     def __init__(self) -> None:
@@ -417,7 +486,17 @@ class Metrics:
         self.certificate_ends = Gauge("tls_certificate_expiry_timestamp_seconds")
         self.build = Gauge("build_info")
 
-    def families(self) -> Iterator[Family]:
-        """Yield each of them as it is now; may be called from another thread."""
-        for one in vars(self).values():
-            yield one.family()
+
+class BookMetrics(_Counted):
+    """What the books count of themselves."""
+
+    def __init__(self) -> None:
+        self.syncs = Histogram("journal_sync_duration_seconds")
+        self.flushes = Histogram("ledger_flush_duration_seconds")
+        self.written = Counter("ledger_rows_written_total")
+        self.quarantined = Counter("ledger_rows_quarantined_total")
+
+    def booked(self, given: int, quarantined: int) -> None:
+        """Count a batch of ``given`` records, of which so many could not be booked."""
+        self.written.add((), given - quarantined)
+        self.quarantined.add((), quarantined)

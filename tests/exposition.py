@@ -6,7 +6,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from proxy.metrics import Metrics
+from proxy.metrics import BookMetrics, Metrics
 
 
 def samples(text: str) -> dict[str, float]:
@@ -20,7 +20,7 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
-def counted(metrics: Metrics) -> dict[str, float]:
+def counted(metrics: Metrics | BookMetrics) -> dict[str, float]:
     """Return what ``metrics`` hold, without what is 0."""
 
     class Page(Collector):

@@ -352,6 +352,7 @@ def _unit(name: str) -> str:
         "seconds": "seconds",
         "usd": "USD",
         "tokens": "tokens",
+        "bytes": "bytes",
     }
     return next((unit for suffix, unit in units.items() if name.endswith(f"_{suffix}")), "")
 
@@ -451,9 +452,9 @@ def test_every_route_of_the_admin_api_is_told():
     assert told == {(method, row) for row, methods in ROUTES.items() for method in methods}
 
 
-def test_the_commands_in_the_handbook_exist():
-    said = PAGES[OPERATIONS].read_text()
-    lines = set(re.findall(r"(?:\$ |`)splice ([a-z][^`\n]*)", said))
+@pytest.mark.parametrize("page", [OPERATIONS, "docs/runbook.md"])
+def test_the_commands_in_the_handbooks_exist(page):
+    lines = set(re.findall(r"(?:\$ |`)splice ([a-z][^`\n]*)", PAGES[page].read_text()))
     assert len(lines) >= 9
     for line in lines:
         assert _parser().parse_args(line.split()).command == line.split()[0]

@@ -21,10 +21,12 @@ from pathlib import Path
 from proxy.billing import database, spent, state
 from proxy.billing.entry import (
     ANSWER_ID,
+    DURATION,
     KEY_HASH,
     PROGRESS,
     REQUEST_ID,
     SETTLED,
+    STARTED,
     Row,
     cleaned,
     decode,
@@ -35,6 +37,7 @@ from proxy.billing.journal import Journal, Position, scan
 from proxy.billing.ledger import Damaged, Ledger, damaged
 from proxy.billing.spent import Spent
 from proxy.log import Log
+from proxy.metrics import BookMetrics
 from proxy.money import window
 
 SYNC = 0.025
@@ -77,6 +80,7 @@ class Books:
     ) -> None:
         self.open_for_calls = True
         self.ledger = ledger
+        self.metrics = BookMetrics()
         self._directory = directory
         self._journal = journal
         self._log = log
@@ -183,6 +187,23 @@ class Books:
         """How many settled requests the ledger does not have yet."""
         return len(self._batch) + len(self._pending)
 
+    @property
+    def behind_since(self) -> float | None:
+        """When the request ended that has waited longest for the ledger, in seconds since 1970; None if none waits."""
+        for row in (*self._batch[:1], *self._pending[:1]):
+            return (int(row[STARTED] or 0) + int(row[DURATION] or 0)) / 1e6
+        return None
+
+    @property
+    def journal_failures(self) -> int:
+        """How often the journal could not be written, synced, or begun again."""
+        return self._journal.failures
+
+    @property
+    def directory(self) -> Path:
+        """Where the journal and the database are: a reload does not move them."""
+        return self._directory
+
     def waiting(self) -> Waiting:
         """Return what the ledger does not have yet. Asked for before the ledger is."""
         return Waiting([*self._batch, *self._pending], self.ledger.serial)
@@ -223,6 +244,7 @@ class Books:
                 work = self._journal.begin_sync()
                 await loop.run_in_executor(self._thread, work.run)
                 self._journal.end_sync(work)
+                self.metrics.syncs.observe((), work.seconds)
                 if work.error is not None:
                     # Nobody knows which of its lines are on the disk: all that the ledger does not have are written again.
                     self._unkept = [*self._batch, *self._pending][-MAX_UNKEPT:]
@@ -273,16 +295,21 @@ class Books:
         aside = self._damaged
         if not self._batch and not aside:
             return not self._late
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
+            given = len(aside)
             found = await self.ledger.commit(self._batch, self._booked_up_to(), tuple(aside))
         except sqlite3.Error as error:
             self._not_booked(error)
             return False
+        self.metrics.flushes.observe((), loop.time() - began)
+        self.metrics.booked(len(self._batch) + given, len(found))
         if self._unkept:
             booked = {row[REQUEST_ID] for row in self._batch}
             self._unkept = [row for row in self._unkept if row[REQUEST_ID] not in booked]
         self._batch = []
-        del aside[: len(found)]
+        del aside[:given]
         self._late = False
         for one in found:
             self._log.failure("a request cannot be booked, and is in quarantine", reason=one.reason)
@@ -379,6 +406,7 @@ class Books:
                 f"cannot bring the journal into {self._directory / database.NAME} ({error}), expected a database "
                 "that can be written; make room, or end whoever holds it"
             ) from error
+        self.metrics.booked(len(rows) + len(faulty), len(found))
         for one in found:
             self._log.failure("found damage, and put it into quarantine", reason=one.reason)
 

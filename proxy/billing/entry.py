@@ -73,6 +73,7 @@ PRICE = COLUMNS.index("price_micro")
 KEY_DRAWN = COLUMNS.index("key_drawn_micro")
 TEAM_DRAWN = COLUMNS.index("team_drawn_micro")
 STATUS = COLUMNS.index("status")
+DURATION = COLUMNS.index("duration_us")
 ERROR_TYPE = COLUMNS.index("error_type")
 
 SETTLED = b"S"

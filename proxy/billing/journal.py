@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ class Journal:
     def __init__(self, directory: Path, *, size: int = SEGMENT) -> None:
         self.directory = directory
         self.failure: OSError | None = None
+        self.failures = 0
+        """How often something could not be written, synced, or begun again."""
         self._size = size
         self._descriptor = -1
         self._number = 0
@@ -142,6 +145,7 @@ class Journal:
     def fail(self, error: OSError) -> None:
         """Give the segment up: the next record begins another one, if there is room for it."""
         self.failure = error
+        self.failures += 1
         self._retire()
 
     def reopen(self) -> bool:
@@ -150,6 +154,7 @@ class Journal:
             self._turn()
         except OSError as error:
             self.failure = error
+            self.failures += 1
         return self.failure is None
 
     def _turn(self) -> None:
@@ -259,6 +264,8 @@ class Sync:
         """The descriptor of the spare, if it could be made."""
         self.error: OSError | None = None
         """What kept something that was written from being safe."""
+        self.seconds = 0.0
+        """How long that took, without the allocation."""
         self._descriptor = descriptor
         self._directory = directory
         self._retired = retired
@@ -266,6 +273,7 @@ class Sync:
 
     def run(self) -> None:
         """Do it; raises nothing, ``error`` tells."""
+        began = time.monotonic()
         try:
             for descriptor, used in self._retired:
                 try:
@@ -279,6 +287,7 @@ class Sync:
                 _sync_directory(self._directory)
         except OSError as error:
             self.error = error
+        self.seconds = time.monotonic() - began
         if self.spare is not None:
             # Without one the segment's end will find out whether there is room.
             with contextlib.suppress(OSError):

@@ -12,13 +12,16 @@ from functools import partial
 
 from proxy import __version__
 from proxy.cli import directory_arguments, ledger_arguments
-from proxy.cli.output import complain
 
 _DESCRIPTION = "An LLM gateway: one endpoint, four dialects, many upstream accounts."
 _CONFIG_HELP = (
     "the configuration file; else $SPLICE_CONFIG, ./config.toml, "
     "$XDG_CONFIG_HOME/splice/config.toml, /etc/splice/config.toml"
 )
+
+
+EX_CONFIG = 78
+"""sysexits.h: systemd is told not to start the daemon again on it, since trying again would not help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     # Imported by name because the daemon's imports cost more than most commands do.
-    command = importlib.import_module(f"proxy.cli.{args.command}")
+    try:
+        command = importlib.import_module(f"proxy.cli.{args.command}")
+    except ImportError as error:
+        _complain(
+            f"cannot load {error.name or 'a module'} ({error}), expected what requirements.lock names, built for this Python; "
+            "install it again: `make install`, or `make setup` in a checkout"
+        )
+        return EX_CONFIG if args.command == "serve" else 1
     try:
         code: int = command.run(args)
         sys.stdout.flush()
@@ -38,9 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        complain("interrupted")
+        _complain("interrupted")
         return 130
     return code
+
+
+def _complain(message: str) -> None:
+    # Not output's: that needs orjson, which may be what is missing.
+    print(f"splice: {message}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     _add(commands, "serve", "run the gateway")
     check = _add(commands, "check", "validate the configuration")
     check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument("--online", action="store_true", help="ask every account, at no cost")
+    doctor = _add(commands, "doctor", "look for what may keep the gateway from working")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     config = _add(commands, "config", "print every setting in effect and where it comes from")
     config.add_argument("--json", action="store_true", help="print JSON")
     models = _add(commands, "models", "list the names that can be called, and their prices")

@@ -138,16 +138,21 @@ def _test(daemon: Daemon, args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
     else:
-        status = f"status {found['status']}" if found["status"] is not None else "no answer"
-        cleared = ", cleared" if found["cleared"] else ""
-        outcome = "ok" if found["ok"] else f"failed, {found['error']['kind']}"
-        print(
-            f"{found['account']}: {outcome}{cleared} ({status} from {shown(found['url'])} "
-            f"after {found['seconds']:.3f} s)"
-        )
-        if not found["ok"]:
-            print(f"  in words: {shown(found['error']['said'])}")
+        for line in tested(found):
+            print(shown(line))
     return 0 if found["ok"] else 1
+
+
+def tested(found: dict[str, Any]) -> list[str]:
+    """The lines that say what came of a test."""
+    status = f"status {found['status']}" if found["status"] is not None else "no answer"
+    cleared = ", cleared" if found["cleared"] else ""
+    outcome = "ok" if found["ok"] else f"failed, {found['error']['kind']}"
+    where = f"{status} from {found['url']} after {found['seconds']:.3f} s"
+    lines = [f"{found['account']}: {outcome}{cleared} ({where})"]
+    if not found["ok"]:
+        lines.append(f"  in words: {found['error']['said']}")
+    return lines
 
 
 def _change(daemon: Daemon, args: argparse.Namespace, action: str) -> int:

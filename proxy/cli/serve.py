@@ -6,14 +6,16 @@ import argparse
 import os
 
 from proxy import app
+from proxy.cli import EX_CONFIG, extensions
 from proxy.cli.output import complain
 from proxy.config import ConfigError, find
 
-EX_CONFIG = 78
-"""sysexits.h: systemd is told not to restart on it, since trying again would not help."""
-
 
 def run(args: argparse.Namespace) -> int:
+    slow = extensions.missing()
+    if slow:
+        complain(f"found aiohttp's {' and '.join(slow)} in Python, expected C; {extensions.TODO}")
+        return EX_CONFIG
     try:
         return app.serve(find(args.config, os.environ))
     except ConfigError as error:

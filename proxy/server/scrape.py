@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from itertools import islice
+from pathlib import Path
 
 import orjson
 from aiohttp import web
@@ -20,8 +24,9 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from proxy.billing import database
 from proxy.config.model import Admin, Config
-from proxy.metrics import MAX_KEYS, METRICS, OTHER, Labels, Metrics, Phase
+from proxy.metrics import MAX_KEYS, METRICS, OTHER, BookMetrics, Labels, Metrics, Phase
 from proxy.relay.call import Call
 from proxy.routing.cooldown import Cause
 from proxy.routing.seat import AccountState, Standing
@@ -49,6 +54,18 @@ class State:
     budgets: Mapping[tuple[str, str], int]
     """By key and period, what is left; empty unless keys are told apart."""
     ready: bool
+    books: BooksState
+    prices: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BooksState:
+    """How the books are at one moment; ``directory`` is where they are."""
+
+    directory: Path
+    pending: int
+    pending_since: float | None
+    journal_errors: int
 
 
 class Scrape:
@@ -74,7 +91,9 @@ class Scrape:
             )
         encode, kind = _encoder(request.headers.get("accept", ""))
         async with self._turn:
-            page = Page(self._gateway.means.metrics, look(self._gateway), self._process)
+            gateway = self._gateway
+            counted = (gateway.means.metrics, gateway.books.metrics)
+            page = Page(counted, look(gateway), self._process)
             body = await asyncio.to_thread(encode, page)
         return web.Response(body=body, headers={"Content-Type": kind})
 
@@ -153,6 +172,13 @@ def look(gateway: Gateway) -> State:
         holds=tuple([one.amount for one in gateway.means.wallets.holds]),
         budgets=_budgets(gateway) if gateway.config.metrics.keys else {},
         ready=not gateway.draining and bool(len(pool)),
+        books=BooksState(
+            directory=gateway.books.directory,
+            pending=gateway.books.behind,
+            pending_since=gateway.books.behind_since,
+            journal_errors=gateway.books.journal_failures,
+        ),
+        prices=gateway.means.tariff.listed.date,
     )
 
 
@@ -178,14 +204,17 @@ def _place(call: Call) -> tuple[str, Phase]:
 class Page(Collector):
     """Everything that one scrape tells."""
 
-    def __init__(self, metrics: Metrics, state: State, process: Collector) -> None:
-        self._metrics = metrics
+    def __init__(
+        self, counted: tuple[Metrics, BookMetrics], state: State, process: Collector
+    ) -> None:
+        self._counted = counted
         self._state = state
         self._process = process
 
     def collect(self) -> Iterator[Family]:
-        yield from self._metrics.families()
-        for name, samples in _samples(self._state):
+        for counted in self._counted:
+            yield from counted.families()
+        for name, samples in (*_samples(self._state), *_books(self._state)):
             yield METRICS[name].family(samples)
         yield from self._process.collect()
 
@@ -236,6 +265,35 @@ def _samples(state: State) -> Iterator[tuple[str, Iterable[tuple[Labels, float]]
         "account_remaining_tokens",
         [((name,), said.tokens.left) for name, said in told if said.tokens is not None],
     )
+
+
+def _books(state: State) -> Iterator[tuple[str, Iterable[tuple[Labels, float]]]]:
+    """Yield the same of the books. Asks the file system, which may take its time."""
+    books = state.books
+    since = books.pending_since
+    yield "journal_errors_total", [((), books.journal_errors)]
+    yield "ledger_pending_records", [((), books.pending)]
+    yield "ledger_oldest_pending_timestamp_seconds", [] if since is None else [((), since)]
+    midnight = datetime.combine(state.prices, time(), UTC)
+    yield "prices_timestamp_seconds", [((), midnight.timestamp())]
+    yield "database_size_bytes", [((), _size(books.directory))]
+    yield "state_free_bytes", _free(books.directory)
+
+
+def _size(directory: Path) -> int:
+    found = 0
+    for name in (database.NAME, f"{database.NAME}-wal"):
+        with suppress(OSError):
+            found += (directory / name).stat().st_size
+    return found
+
+
+def _free(directory: Path) -> list[tuple[Labels, float]]:
+    try:
+        return [((), shutil.disk_usage(directory).free)]
+    except OSError:
+        # Somebody has removed it: no figure is better than a wrong one.
+        return []
 
 
 def _in_flight(

@@ -254,6 +254,7 @@ async def test_the_status_says_whether_calls_are_answered():
     lines = (
         rf"splice {re.escape(proxy.__version__)}: %s, up \d+s\n"
         r"  accounts: %s/1 available\n  in flight: 0, 0 queued\n"
+        r"  ledger: 0 requests behind\n  configuration: read at \S+Z\n  disk: [\d.]+ GiB free\n"
     )
     assert ran.code == 0
     assert re.fullmatch(lines % ("ready", 1), ran.out)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 from urllib.parse import quote
@@ -318,6 +320,40 @@ async def test_calls_that_wait_are_seen_waiting_and_counted_when_they_go():
         'account_state{account="up",state="full"}': 1,
     }
     assert found["queue_duration_seconds_count"] == 1
+
+
+async def test_the_books_tell_how_far_behind_they_are_and_what_room_they_have(monkeypatch):
+    async with two([spoken.told("openai-chat")], [Cut()]) as front:
+        books = front.running.gateway.books
+        failing = books.ledger.commit
+        held = asyncio.Event()
+
+        async def late(*batch):
+            await held.wait()
+            return await failing(*batch)
+
+        monkeypatch.setattr(type(books.ledger), "commit", lambda _, *batch: late(*batch))
+        assert (await front.chat("smart")).status == 200
+        await front.requests()
+        waiting = await scraped(front)
+        held.set()
+        await settled(lambda: not books.behind)
+        found = await scraped(front)
+        directory = books.directory
+        size = sum((directory / name).stat().st_size for name in ("ledger.db", "ledger.db-wal"))
+        shutil.rmtree(directory)
+        gone = await scraped(front)
+    began = found["config_last_reload_success_timestamp_seconds"]
+    assert waiting["ledger_pending_records"] == 1
+    assert began - 1 < waiting["ledger_oldest_pending_timestamp_seconds"] < began + 30
+    assert not about(found, "ledger_pending_records", "ledger_oldest_pending_timestamp_seconds")
+    assert found["ledger_rows_written_total"] == 1
+    assert found["database_size_bytes"] == size
+    assert found["state_free_bytes"] > 0
+    assert not about(gone, "database_size_bytes", "state_free_bytes")
+    listed = front.running.gateway.means.tariff.listed.date
+    midnight = datetime(listed.year, listed.month, listed.day, tzinfo=UTC)
+    assert found["prices_timestamp_seconds"] == midnight.timestamp()
 
 
 # Who asks, and for what.

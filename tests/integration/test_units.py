@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import _parser
-from proxy.cli.serve import EX_CONFIG
+from proxy.cli import EX_CONFIG, _parser
 from proxy.config.model import Server
 from proxy.server.drain import _LAST_WORDS
 
@@ -72,6 +71,11 @@ def test_what_is_installed_and_removed_again(tmp_path):
         "etc/splice/config.toml",
         "opt/splice/share/doc/splice/config.example.toml",
         "opt/splice/share/doc/splice/install.md",
+        "opt/splice/share/doc/splice/monitoring/alerts.yml",
+        "opt/splice/share/doc/splice/monitoring/alerts_test.yml",
+        "opt/splice/share/doc/splice/monitoring/dashboard.json",
+        "opt/splice/share/doc/splice/monitoring/prometheus.yml",
+        "opt/splice/share/doc/splice/runbook.md",
         "usr/local/bin/splice",
         "usr/local/lib/systemd/system/splice-backup.service",
         "usr/local/lib/systemd/system/splice-backup.timer",

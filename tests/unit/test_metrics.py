@@ -23,7 +23,9 @@ requests_unpriced_total{model} requests_in_flight{provider,phase} streams_in_fli
 upstream_attempts_total{provider,account,outcome} failovers_total{cause} accounts{provider} accounts_available{provider}
 account_state{account,state} account_requests_in_flight{account} account_cooldown_until_timestamp_seconds{account}
 cooldowns_total{account,cause} account_remaining_requests{account} account_remaining_tokens{account} queue_duration_seconds
-requests_queued limit_rejections_total{kind} event_loop_lag_seconds upstream_connections{provider,state} ready
+requests_queued limit_rejections_total{kind} journal_sync_duration_seconds journal_errors_total ledger_pending_records
+ledger_oldest_pending_timestamp_seconds ledger_flush_duration_seconds ledger_rows_written_total ledger_rows_quarantined_total
+database_size_bytes state_free_bytes prices_timestamp_seconds event_loop_lag_seconds upstream_connections{provider,state} ready
 config_last_reload_successful config_last_reload_success_timestamp_seconds tls_certificate_expiry_timestamp_seconds
 build_info{version,python} key_cost_usd_total{key,team} credit_holds credit_holds_usd key_budget_remaining_usd{key,period}
 """
@@ -42,6 +44,8 @@ BUCKETS = {
     "overhead_duration_seconds": DURATIONS,
     "stream_max_gap_seconds": DURATIONS,
     "queue_duration_seconds": DURATIONS,
+    "journal_sync_duration_seconds": DURATIONS,
+    "ledger_flush_duration_seconds": DURATIONS,
     "time_to_first_token_seconds": DURATIONS[:11],
     "time_per_output_token_seconds": (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5),
     "event_loop_lag_seconds": (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),

@@ -20,6 +20,7 @@ from proxy.billing.journal import Journal
 from proxy.billing.reading import Query
 from proxy.billing.state import Unusable
 from proxy.log import Log
+from tests.exposition import counted
 from tests.unit.billing.rows import STARTED, row
 
 NOW = STARTED / 1e6 + 3600
@@ -323,6 +324,83 @@ async def test_a_poisoned_row_is_put_aside_and_the_others_are_booked(tmp_path, l
     assert rows_in(tmp_path, "SELECT count(*) FROM quarantine") == [1]
     assert rows_in(tmp_path, "SELECT sum(requests), sum(price_micro) FROM usage_daily") == [(3, 27)]
     assert said().count("is in quarantine") == 1
+
+
+async def test_what_is_damaged_while_a_batch_is_booked_is_put_aside_with_the_next(
+    tmp_path, log, monkeypatch
+):
+    async with the_books(tmp_path, log) as books:
+        books.settle(row(1, input_tokens=-1))
+        commit = books.ledger.commit
+
+        async def meanwhile(*batch):
+            found = await commit(*batch)
+            books.settle(row(2, input_tokens=10**30))
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(books.ledger), "commit", lambda _, *batch: meanwhile(*batch))
+            assert await books.book()
+        assert await books.book()
+    assert rows_in(tmp_path, "SELECT count(*) FROM quarantine") == [2]
+
+
+# What is told of it.
+
+
+async def test_what_is_booked_and_put_aside_is_counted_also_by_a_replay(tmp_path, log):
+    books = await opened(tmp_path, log)
+    books.settle(row(1))
+    books.settle(row(2, input_tokens=-1))
+    books.settle(row(3, input_tokens=10**30))
+    await books.book()
+    found = samples_of(books)
+    assert found["splice_ledger_rows_written_total"] == 1
+    assert found["splice_ledger_rows_quarantined_total"] == 2
+    assert found["splice_ledger_flush_duration_seconds_count"] == 1
+    books.settle(row(4))
+    books.settle(row(5))
+    await killed(books)
+    async with the_books(tmp_path, log) as books:
+        assert samples_of(books)["splice_ledger_rows_written_total"] == 2
+
+
+async def test_what_waits_is_told_since_when(tmp_path, log):
+    async with the_books(tmp_path, log) as books:
+        assert books.behind_since is None
+        books.settle(row(1, started=STARTED, duration_us=1_500_000))
+        books.settle(row(2, started=STARTED - 9_000_000, duration_us=9_000_000))
+        assert books.behind_since == STARTED / 1e6 + 1.5
+        await books.book()
+        assert books.behind_since is None
+
+
+async def test_every_failure_of_the_journal_is_counted_and_every_sync_timed(
+    tmp_path, log, monkeypatch
+):
+    async with the_books(tmp_path, log) as books:
+        assert books.journal_failures == 0
+        with monkeypatch.context() as patch:
+            break_disk(patch)
+            books.settle(row(1))
+            await books.book()
+            books._retry()
+            books._retry()
+        # The record, and twice the attempt to begin another segment.
+        assert books.journal_failures == 3
+        books._retry()
+        assert books.journal_failures == 3
+        books.settle(row(2))
+        task = asyncio.get_running_loop().create_task(books.keep_synced())
+        while books._journal.needs_sync:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.005)
+        books.stop()
+        await task
+        assert samples_of(books)["splice_journal_sync_duration_seconds_count"] >= 1
+
+
+def samples_of(books):
+    return counted(books.metrics)
 
 
 @pytest.mark.parametrize(
