@@ -19,7 +19,12 @@ from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.estimate import prompt_tokens
 from proxy.dialects.gemini import decode as gemini_decode
+from proxy.dialects.gemini import encode as gemini_encode
+from proxy.dialects.gemini import native as gemini_native
+from proxy.dialects.gemini import read as gemini_read
 from proxy.dialects.gemini import write as gemini_write
+from proxy.dialects.gemini.splice import GeminiSplice
+from proxy.dialects.gemini.usage import document_usage
 from proxy.dialects.messages import decode as messages_decode
 from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
@@ -38,7 +43,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider
 from proxy.usage import Usage
 
-ClientDialect = Literal["chat", "messages", "responses"]
+ClientDialect = Literal["chat", "messages", "responses", "gemini"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,14 @@ CLIENTS: Mapping[ClientDialect, Client] = {
         responses_encode.HEARTBEAT,
         "input",
     ),
+    "gemini": Client(
+        "gemini",
+        gemini_read.read_request,
+        gemini_encode.Encoder,
+        gemini_encode.write_answer,
+        gemini_encode.HEARTBEAT,
+        "contents",
+    ),
 }
 
 SERVERS: Mapping[Dialect, Server] = {
@@ -122,6 +135,8 @@ class Asked:
     mint: Callable[[], str]
     recall: Callable[[Conversation], None]
     remember: Callable[[str, tuple[Sealed, ...]], None]
+    array: bool = False
+    """The stream is to be one JSON array instead of events (Gemini's without ``alt=sse``)."""
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
     _estimated: int | None = None
@@ -129,6 +144,8 @@ class Asked:
     def conversation(self) -> Conversation:
         """Return the neutral form, fresh each time, since writers note in it what they render."""
         conversation = CLIENTS[self.dialect].read_request(self.document)
+        # Gemini's clients say it in the path.
+        conversation.stream = self.stream
         self.recall(conversation)
         return conversation
 
@@ -244,16 +261,20 @@ def _may_need_responses(asked: Asked, model: str) -> bool:
 def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     document = asked.document
     body = orjson.dumps(document) if asked.edited else asked.body
+    path = _NATIVE_PATHS.get(dialect, "")
     if dialect == "openai-chat":
         body = chat_native.rewritten(body, document, upstream, stream=asked.stream)
     elif dialect == "anthropic":
         body = messages_native.rewritten(body, document, upstream.model)
+    elif dialect == "gemini":
+        body = gemini_native.rewritten(body, document, upstream.model)
+        path = gemini_write.generate_path(upstream.model, stream=asked.stream)
     else:
         body = with_model(body, dict(document), upstream.model)
     return Plan(
         dialect=dialect,
         native=True,
-        path=_NATIVE_PATHS[dialect],
+        path=path,
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
@@ -286,6 +307,8 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
             include_usage=include_usage,
             charge=asked.charge,
         )
+    if dialect == "gemini":
+        return GeminiSplice(asked.request_id, flags, asked.estimate_input, array=asked.array)
     splice = MessagesSplice if dialect == "anthropic" else ResponsesSplice
     return splice(asked.request_id, flags, asked.estimate_input)
 
@@ -306,6 +329,7 @@ _USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]
     "openai-chat": _chat_usage,
     "anthropic": _messages_usage,
     "openai-responses": responses_decode.response_usage,
+    "gemini": document_usage,
 }
 
 
@@ -373,6 +397,7 @@ def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
         "remember": asked.remember if remembers else None,
         "estimate_input": asked.estimate_input,
         "charge": asked.charge,
+        "array": asked.array,
         "echo": responses_read.echo(asked.document) if asked.dialect == "responses" else {},
         **facts,
     }
