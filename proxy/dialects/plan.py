@@ -218,14 +218,7 @@ def make_plan(asked: Asked, provider: Provider, model: str, *, strict: bool) -> 
     conversation = asked.conversation()
     repair.repair(conversation, param=CLIENTS[asked.dialect].turns)
     written = SERVERS[dialect].write_request(conversation, upstream)
-    dropped = written.dropped | written.weakened
-    if strict and dropped:
-        first = min(dropped)
-        raise GatewayError(
-            Kind.UNSUPPORTED_PARAMETER,
-            f"`{first}` is not supported by `{asked.model}`, and this gateway is set to refuse what it would drop.",
-            param=first,
-        )
+    dropped = refuse_dropped(asked, written.dropped | written.weakened, strict=strict)
     return Plan(
         dialect=dialect,
         native=False,
@@ -237,6 +230,18 @@ def make_plan(asked: Asked, provider: Provider, model: str, *, strict: bool) -> 
             asked, dialect, upstream.flags, conversation, written, is_document=is_document
         ),
     )
+
+
+def refuse_dropped(asked: Asked, dropped: frozenset[str], *, strict: bool) -> frozenset[str]:
+    """Return ``dropped``; under ``strict`` raise the 400 that names the first of it, if there is any."""
+    if strict and dropped:
+        first = min(dropped)
+        raise GatewayError(
+            Kind.UNSUPPORTED_PARAMETER,
+            f"`{first}` is not supported by `{asked.model}`, and this gateway is set to refuse what it would drop.",
+            param=first,
+        )
+    return dropped
 
 
 def continued(plan: Plan, token: str) -> bytes:

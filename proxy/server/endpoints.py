@@ -12,6 +12,8 @@ from proxy.config.model import Key
 from proxy.dialects import border
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.counting import COUNT, make_count_plan
+from proxy.dialects.embeddings import check as check_embedding
+from proxy.dialects.embeddings import make_embedding_plan
 from proxy.dialects.fields import boolean, needed_string
 from proxy.dialects.gemini import native as gemini_native
 from proxy.dialects.plan import Asked, ClientDialect, Plan, make_plan
@@ -84,6 +86,16 @@ async def count_gemini_tokens(gateway: Gateway, exchange: Exchange) -> None:
     await _count(gateway, exchange, "gemini")
 
 
+async def embeddings(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /v1/embeddings."""
+    await _embed(gateway, exchange, "chat")
+
+
+async def embed_content(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /{v1,v1beta}/models/{id}:embedContent and :batchEmbedContents."""
+    await _embed(gateway, exchange, "gemini")
+
+
 async def models(gateway: Gateway, exchange: Exchange) -> None:
     """GET /v1/models and /v1beta/models."""
     key = gateway.identify(exchange)
@@ -154,7 +166,21 @@ def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
 # A model call.
 
 
-async def _model_call(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
+async def _embed(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
+    await _model_call(
+        gateway, exchange, dialect, make=make_embedding_plan, check=check_embedding, streams=False
+    )
+
+
+async def _model_call(
+    gateway: Gateway,
+    exchange: Exchange,
+    dialect: ClientDialect,
+    *,
+    make: Callable[..., Plan] = make_plan,
+    check: Callable[[str, dict[str, Any]], None] = border.check,
+    streams: bool = True,
+) -> None:
     key = gateway.identify(exchange)
     if not gateway.books.open_for_calls:
         raise GatewayError(
@@ -162,13 +188,19 @@ async def _model_call(gateway: Gateway, exchange: Exchange, dialect: ClientDiale
             "The gateway cannot keep its books; try again later.",
             retry_after=RETRY_AFTER,
         )
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=True)
+    asked, route = await _asked(gateway, exchange, key, dialect, streams=streams, check=check)
     strict = gateway.config.translation.strict
-    await _carry(gateway, exchange, key, asked, route, partial(make_plan, strict=strict))
+    await _carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
 
 
 async def _asked(
-    gateway: Gateway, exchange: Exchange, key: Key, dialect: ClientDialect, *, streams: bool
+    gateway: Gateway,
+    exchange: Exchange,
+    key: Key,
+    dialect: ClientDialect,
+    *,
+    streams: bool,
+    check: Callable[[str, dict[str, Any]], None] = border.check,
 ) -> tuple[Asked, Route]:
     """Read the request of ``key``; return it parsed, with the route of the model that it names."""
     exchange.record.key_hash = key.hash
@@ -194,7 +226,7 @@ async def _asked(
         stream = called.stream
         if called.array:
             exchange.delivery.head = ARRAY_HEAD
-    border.check(dialect, document)
+    check(dialect, document)
     exchange.record.stream = stream
     asked = Asked(
         dialect=dialect,

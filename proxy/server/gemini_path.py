@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, unquote
 BEGINNINGS = ("/v1/models/", "/v1beta/models/")
 """Newer SDKs of Google call v1, older ones v1beta."""
 GENERATING = ("generateContent", "streamGenerateContent", "countTokens")
-EMBEDDING = ()
+EMBEDDING = ("embedContent", "batchEmbedContents")
 METHODS = frozenset((*GENERATING, *EMBEDDING))
 
 

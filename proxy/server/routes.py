@@ -15,6 +15,7 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/messages": {"POST": endpoints.messages},
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
     "/v1/responses": {"POST": endpoints.responses, "GET": endpoints.responses_socket},
+    "/v1/embeddings": {"POST": endpoints.embeddings},
     "/v1/models": {"GET": endpoints.models},
     "/v1beta/models": {"GET": endpoints.models},
     "/v1/usage": {"GET": usage.period},
@@ -37,6 +38,8 @@ _GEMINI: Mapping[str, Mapping[str, Endpoint]] = {
     "generateContent": {"POST": endpoints.generate_content},
     "streamGenerateContent": {"POST": endpoints.generate_content},
     "countTokens": {"POST": endpoints.count_gemini_tokens},
+    "embedContent": {"POST": endpoints.embed_content},
+    "batchEmbedContents": {"POST": endpoints.embed_content},
 }
 """What can be done with a model whose name stands in the path."""
 

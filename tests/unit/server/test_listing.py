@@ -39,6 +39,8 @@ def test_googles_shape():
         ]
     }
     assert render([], "gemini", MOMENT, unknown) == {"models": []}
+    embedding = render_one("text-embedding-3-small", "gemini", MOMENT, unknown)
+    assert embedding["supportedGenerationMethods"] == ["embedContent", "batchEmbedContents"]
 
 
 def test_openais_shape():
