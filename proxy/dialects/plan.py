@@ -266,20 +266,18 @@ def _may_need_responses(asked: Asked, model: str) -> bool:
 def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     document = asked.document
     body = orjson.dumps(document) if asked.edited else asked.body
-    path = _NATIVE_PATHS.get(dialect, "")
     if dialect == "openai-chat":
         body = chat_native.rewritten(body, document, upstream, stream=asked.stream)
     elif dialect == "anthropic":
         body = messages_native.rewritten(body, document, upstream.model)
     elif dialect == "gemini":
         body = gemini_native.rewritten(body, document, upstream.model)
-        path = gemini_write.generate_path(upstream.model, stream=asked.stream)
     else:
         body = with_model(body, dict(document), upstream.model)
     return Plan(
         dialect=dialect,
         native=True,
-        path=path,
+        path=_native_path(asked, dialect, upstream.model),
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
@@ -287,6 +285,12 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
             asked, dialect, upstream.flags, is_document=is_document
         ),
     )
+
+
+def _native_path(asked: Asked, dialect: Dialect, model: str) -> str:
+    if dialect == "gemini":
+        return gemini_write.generate_path(model, stream=asked.stream)
+    return _NATIVE_PATHS[dialect]
 
 
 def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:

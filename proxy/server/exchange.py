@@ -29,6 +29,8 @@ _TRACEPARENT = istr("traceparent")
 _FAR_OFF = 60
 """Seconds. SDKs sleep for as long as they are told, so from here on they are told not to try again."""
 
+_GEMINI = ("/v1beta/", "/v1/models/")
+
 _ERROR_WRITERS = {
     "chat": write_chat_error,
     "messages": write_messages_error,
@@ -126,7 +128,8 @@ def dialect_of(path: str) -> str:
         return "messages"
     if path.startswith("/v1/responses"):
         return "responses"
-    return "gemini" if is_geminis(path) else "chat"
+    # Every call pays for the first look, so that is a cheap one.
+    return "gemini" if path.startswith(_GEMINI) and is_geminis(path) else "chat"
 
 
 def cors_fields(origin: str, allowed: tuple[str, ...]) -> str:

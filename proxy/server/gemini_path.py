@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
 
+_MODELS = "/models/"
 BEGINNINGS = ("/v1/models/", "/v1beta/models/")
 """Newer SDKs of Google call v1, older ones v1beta."""
 GENERATING = ("generateContent", "streamGenerateContent", "countTokens")
@@ -25,7 +26,7 @@ def method_of(path: str) -> str | None:
     if not path.startswith(BEGINNINGS):
         return None
     name, _, method = path.rpartition(":")
-    return method if method in METHODS and not name.endswith("/models/") else None
+    return method if method in METHODS and not name.endswith(_MODELS) else None
 
 
 def is_geminis(path: str) -> bool:
@@ -38,7 +39,7 @@ def template(path: str) -> str | None:
     method = method_of(path)
     if method is None:
         return None
-    return next(start for start in BEGINNINGS if path.startswith(start)) + "{id}:" + method
+    return path[: path.index(_MODELS) + len(_MODELS)] + "{id}:" + method
 
 
 def called(path: str, query: str) -> Called:
