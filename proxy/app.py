@@ -49,6 +49,7 @@ from proxy.config import (
 )
 from proxy.demo.greeting import greeting
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
+from proxy.dialects.gemini.encode import error_frame as gemini_error_frame
 from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
@@ -415,6 +416,7 @@ async def start(
             "chat": chat_error_frame,
             "messages": messages_error_frame,
             "responses": responses_error_frame,
+            "gemini": gemini_error_frame,
         },
         settle=settlement.settle,
         metrics=metrics,

@@ -12,6 +12,7 @@ BASES: dict[str, dict[str, Any]] = {
     "chat": {"model": "x", "max_tokens": 4096, "messages": [{"role": "user", "content": "Hi"}]},
     "messages": {"model": "x", "max_tokens": 4096, "messages": [{"role": "user", "content": "Hi"}]},
     "responses": {"model": "x", "max_output_tokens": 4096, "input": "Hi"},
+    "gemini": {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
 }
 
 _SCHEMA = {
@@ -24,6 +25,7 @@ _EMPTY = {"type": "object", "properties": {}}
 _CHAT_TOOL = {"type": "function", "function": {"name": "f", "parameters": _EMPTY}}
 _MESSAGES_TOOL = {"name": "f", "input_schema": _EMPTY}
 _RESPONSES_TOOL = {"type": "function", "name": "f", "parameters": _EMPTY}
+_GEMINI_TOOL = {"functionDeclarations": [{"name": "f", "parametersJsonSchema": _EMPTY}]}
 
 # Parameters: dotted names are nested.
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -146,6 +148,51 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "conversation": "conv_1",
         "prompt": {"id": "pmpt_1"},
     },
+    "gemini": {
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+        "generationConfig.maxOutputTokens": 1000,
+        "generationConfig.stopSequences": ["END"],
+        "generationConfig.temperature": 0.3,
+        "generationConfig.topP": 0.4,
+        "generationConfig.topK": 5,
+        "generationConfig.seed": 1,
+        "generationConfig.candidateCount": 2,
+        "generationConfig.presencePenalty": 0.5,
+        "generationConfig.frequencyPenalty": 0.5,
+        "generationConfig.responseLogprobs": True,
+        "generationConfig.logprobs": 2,
+        "generationConfig.responseMimeType": "application/json",
+        "generationConfig.responseJsonSchema": _SCHEMA,
+        "generationConfig.responseSchema": {
+            "type": "OBJECT",
+            "properties": {"a": {"type": "STRING"}},
+            "required": ["a"],
+        },
+        "generationConfig.thinkingConfig": {"thinkingLevel": "HIGH", "includeThoughts": True},
+        "generationConfig.responseModalities": ["TEXT"],
+        "generationConfig.speechConfig": {"voiceConfig": {}},
+        "generationConfig.imageConfig": {"aspectRatio": "1:1"},
+        "generationConfig.mediaResolution": "MEDIA_RESOLUTION_LOW",
+        "generationConfig.audioTimestamp": True,
+        "generationConfig.audioTranscriptionConfig": {"x": 1},
+        "generationConfig.enableEnhancedCivicAnswers": True,
+        "generationConfig.generationOutputConfig": {"x": 1},
+        "generationConfig.modelSelectionConfig": {"x": 1},
+        "generationConfig.routingConfig": {"x": 1},
+        "tools": [_GEMINI_TOOL],
+        "toolConfig.functionCallingConfig": {"mode": "ANY"},
+        "toolConfig.retrievalConfig": {"languageCode": "en"},
+        "toolConfig.includeServerSideToolInvocations": True,
+        "serviceTier": "standard",
+        "safetySettings": [
+            {"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"},
+        ],
+        "labels": {"a": "b"},
+        "cachedContent": "cachedContents/1",
+        "store": True,
+        "modelArmorConfig": {"x": 1},
+        "continuationToken": "t",
+    },
 }
 
 BESIDE: dict[tuple[str, str], dict[str, Any]] = {
@@ -160,6 +207,9 @@ BESIDE: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("responses", "tool_choice"): {"tools": [_RESPONSES_TOOL]},
     ("responses", "parallel_tool_calls"): {"tools": [_RESPONSES_TOOL]},
+    ("gemini", "generationConfig.logprobs"): {"generationConfig": {"responseLogprobs": True}},
+    ("gemini", "generationConfig.thinkingConfig"): {"generationConfig": {"maxOutputTokens": 30000}},
+    ("gemini", "toolConfig.functionCallingConfig"): {"tools": [_GEMINI_TOOL]},
 }
 """What a parameter means nothing without."""
 
@@ -222,6 +272,41 @@ def _responses_result(output: Any) -> dict[str, Any]:
             {"type": "function_call_output", "call_id": "call_1", "output": output},
         ],
     }
+
+
+def _gemini(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"contents": [{"role": "user", "parts": list(parts)}]}
+
+
+def _gemini_turn(part: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "contents": [
+            {"role": "user", "parts": [{"text": "Hi"}]},
+            {"role": "model", "parts": [{"text": "Hello"}, part]},
+            {"role": "user", "parts": [{"text": "Go on"}]},
+        ]
+    }
+
+
+def _gemini_result(**result: Any) -> dict[str, Any]:
+    call = {"functionCall": {"id": "c1", "name": "f", "args": {}}}
+    answered = {"functionResponse": {"id": "c1", "name": "f", **result}}
+    return {
+        "tools": [_GEMINI_TOOL],
+        "contents": [
+            {"role": "user", "parts": [{"text": "Hi"}]},
+            {"role": "model", "parts": [call]},
+            {"role": "user", "parts": [answered]},
+        ],
+    }
+
+
+def _blob(mime: str) -> dict[str, Any]:
+    return {"inlineData": {"mimeType": mime, "data": MARK}}
+
+
+def _file_data(uri: str, mime: str) -> dict[str, Any]:
+    return {"fileData": {"fileUri": uri, "mimeType": mime}}
 
 
 def _item(item: dict[str, Any]) -> dict[str, Any]:
@@ -369,6 +454,25 @@ CONTENT: dict[str, dict[str, dict[str, Any]]] = {
         ),
         "an item of another type": _item({"type": "invented", "text": MARKED}),
     },
+    "gemini": {
+        "`text`": _gemini({"text": MARKED}),
+        "`inlineData`, PNG": _gemini(_blob("image/png")),
+        "`inlineData`, PDF": _gemini(_blob("application/pdf")),
+        "`inlineData`, plain text": _gemini(_blob("text/plain")),
+        "`inlineData`, audio": _gemini(_blob("audio/wav")),
+        "`inlineData`, another type": _gemini(_blob("video/mp4")),
+        "`fileData`, https, image": _gemini(_file_data(_link("https"), "image/png")),
+        "`fileData`, https, PDF": _gemini(_file_data(_link("https"), "application/pdf")),
+        "`fileData`, gs": _gemini(_file_data(_link("gs"), "application/pdf")),
+        "`functionResponse`, text": _gemini_result(response={"output": MARKED}),
+        "`functionResponse`, `parts`": _gemini_result(
+            response={"output": "see"}, parts=[_blob("image/png")]
+        ),
+        "`executableCode`": _gemini_turn({"executableCode": {"code": MARKED}}),
+        "`codeExecutionResult`": _gemini_turn({"codeExecutionResult": {"output": MARKED}}),
+        "`toolCall`": _gemini_turn({"toolCall": {"id": MARK}}),
+        "`toolResponse`": _gemini_turn({"toolResponse": {"id": MARK}}),
+    },
 }
 
 _GRAMMAR = {"type": "grammar", "syntax": "lark", "definition": MARKED}
@@ -432,5 +536,11 @@ TOOLS: dict[str, dict[str, dict[str, Any]]] = {
             "tools": [_RESPONSES_TOOL],
             "tool_choice": {"type": "file_search"},
         },
+    },
+    "gemini": {
+        "function": {"tools": [{"functionDeclarations": [{"name": "f", "description": MARKED}]}]},
+        "`googleSearch`": {"tools": [{"googleSearch": {"x": MARKED}}]},
+        "`codeExecution`": {"tools": [{"codeExecution": {}}]},
+        "any other of Google's": {"tools": [{"googleMaps": {}}]},
     },
 }

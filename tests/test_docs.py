@@ -28,6 +28,8 @@ from proxy.dialects.chat import decode as chat_decode
 from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import read as chat_read
 from proxy.dialects.conversation import EFFORTS
+from proxy.dialects.gemini import encode as gemini_encode
+from proxy.dialects.gemini import read as gemini_read
 from proxy.dialects.gemini import reasons as gemini_reasons
 from proxy.dialects.memory import LIFETIME, MAX_BYTES, MAX_ENTRIES
 from proxy.dialects.messages import decode as messages_decode
@@ -100,6 +102,7 @@ TITLES: dict[ClientDialect, str] = {
     "chat": "From chat completions",
     "messages": "From messages",
     "responses": "From responses",
+    "gemini": "From Gemini",
 }
 _OFFICIAL = BUILTIN["openai"].flags
 UPSTREAMS: dict[Dialect, tuple[tuple[str, Flags], ...]] = {
@@ -129,8 +132,9 @@ READ: dict[ClientDialect, frozenset[str]] = {
     "chat": chat_read._KNOWN,
     "messages": messages_read.READ | {*messages_read.DROPPED, *messages_read.REFUSED},
     "responses": responses_read._KNOWN,
+    "gemini": gemini_read._ROOT | {"continuationToken"},
 }
-CONVERSATION = frozenset(("model", "messages", "input"))
+CONVERSATION = frozenset(("model", "messages", "input", "contents"))
 
 
 def crossings() -> list[Any]:
@@ -241,6 +245,7 @@ def test_finish_reasons_cross_as_the_table_says():
         assert coded(row["responses reads"]) == [
             responses_encode._INCOMPLETE.get(reason, "completed")
         ]
+        assert coded(row["gemini reads"]) == [gemini_reasons.FINISH_REASONS[reason]]
         for column, words in (
             ("openai-chat", chat_decode._REASONS),
             ("anthropic", messages_decode.STOP_REASONS),
@@ -264,10 +269,13 @@ def test_usage_is_counted_as_the_table_says():
         "chat": chat_encode.write_usage(usage),
         "messages": messages_encode.write_usage(usage),
         "responses": responses_shapes.write_usage(usage),
+        "gemini": gemini_encode.write_usage(usage),
     }
     told: dict[str, dict[str, Any]] = {name: {} for name in shapes}
     for row in table(TRANSLATION, "Usage"):
-        meant = sum(getattr(usage, name) for name in coded(row["is the sum of"]))
+        parts, _, less = row["is the sum of"].partition("less")
+        meant = sum(getattr(usage, name) for name in coded(parts))
+        meant -= sum(getattr(usage, name) for name in coded(less))
         for client, shape in shapes.items():
             for field in coded(row[client]):
                 value: Any = shape
@@ -323,7 +331,7 @@ def test_every_kind_of_error_is_in_the_table_as_it_is_told():
 
 
 def test_the_error_bodies_are_the_documented_ones():
-    chat, messages = (orjson.loads(text) for text in fences("docs/errors.md", "json"))
+    chat, messages, gemini = (orjson.loads(text) for text in fences("docs/errors.md", "json"))
     error = GatewayError(
         Kind.INVALID_REQUEST, "found a string, expected a number", param="temperature"
     )
@@ -331,6 +339,7 @@ def test_the_error_bodies_are_the_documented_ones():
     assert chat_encode.write_error(error, request_id) == chat
     assert responses_shapes.write_error(error, request_id) == chat
     assert messages_encode.write_error(error, request_id) == messages
+    assert gemini_encode.write_error(error, request_id) == gemini
 
 
 # docs/metrics.md.

@@ -21,7 +21,7 @@ from typing import Literal
 from proxy.billing.pricelist import PriceList
 from proxy.billing.prices import Price, Rates, cost_micro, row_at
 from proxy.config import model
-from proxy.config.model import Config
+from proxy.config.model import Account, Config
 from proxy.usage import Usage
 
 Source = Literal["config", "catalog", "none"]
@@ -83,14 +83,16 @@ class Quotes:
         self._multiplier = multiplier
         self._known: dict[tuple[str, str, str], Quote] = {}
 
-    def of(self, account: str, upstream_model: str, name: str) -> Quote:
+    def of(self, account: Account, upstream_model: str, name: str) -> Quote:
         """Return the quote for ``upstream_model`` on ``account``, called by the public ``name``. Runs once a try."""
-        asked = (account, upstream_model, name)
+        asked = (account.name, upstream_model, name)
         quote = self._known.get(asked)
         if quote is None:
             if len(self._known) >= _MOST_QUOTES:
                 self._known.clear()
-            quote = self._known[asked] = self._tariff.quote(*asked, self._multiplier)
+            quote = self._known[asked] = self._tariff.quote(
+                account, upstream_model, name, self._multiplier
+            )
         return quote
 
 
@@ -99,7 +101,6 @@ class Tariff:
 
     def __init__(self, config: Config, listed: PriceList) -> None:
         self.listed = listed
-        self._accounts = {account.name: account for account in config.accounts}
         self._models = {one.name: one for one in config.models}
         self._refusing = frozenset(one.name for one in config.models if one.unpriced == "refuse")
         self._quotes: dict[Decimal, Quotes] = {}
@@ -115,12 +116,11 @@ class Tariff:
             quotes = self._quotes[multiplier] = Quotes(self, multiplier)
         return quotes
 
-    def quote(self, account: str, upstream_model: str, name: str, multiplier: Decimal) -> Quote:
-        """Return what ``Quotes.of`` remembers."""
-        entry = self._accounts[account]
-        stated = self.stated(entry.provider, upstream_model, name)
-        cost = _times(stated.cost, entry.cost_multiplier)
-        if stated.price is stated.cost and multiplier == entry.cost_multiplier:
+    def quote(self, account: Account, upstream_model: str, name: str, multiplier: Decimal) -> Quote:
+        """Return what ``Quotes.of`` remembers. The account may be one that a later configuration has brought."""
+        stated = self.stated(account.provider, upstream_model, name)
+        cost = _times(stated.cost, account.cost_multiplier)
+        if stated.price is stated.cost and multiplier == account.cost_multiplier:
             # The very same rows, so that the sum is made once.
             return Quote(cost, cost)
         return Quote(cost, _times(stated.price, multiplier))

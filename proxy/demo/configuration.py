@@ -27,7 +27,7 @@ _UPSTREAMS = {
 _ALIASES = {
     "demo-gpt": ("gpt-6-sol", "gpt-6-luna"),
     "demo-claude": ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"),
-    "demo-gemini": ("gemini-flash-latest", "gemini-3.5-flash-lite"),
+    "demo-gemini": ("gemini-flash-latest", "gemini-3.5-flash-lite", "gemini-3.8-flash"),
 }
 
 

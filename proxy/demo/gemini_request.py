@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Literal
@@ -273,15 +274,16 @@ def _check_pairs(turns: list[Turn]) -> None:
                 "Please ensure that the number of function response parts is equal to the number "
                 "of function call parts of the function call turn.",
             )
-        if before and sorted(_names(turn.results)) != sorted(_names(before.calls)):
+        # Google's own SDK, where it calls functions by itself, answers without ids.
+        if before and Counter(_ids(turn.results)) - Counter(_ids(before.calls)):
             raise Refused(400, "Please ensure that function response ids match function call ids.")
         before = turn
     if before and before.calls:
         raise Refused(400, "Please ensure that every function call turn is answered.")
 
 
-def _names(pairs: tuple[tuple[str, str], ...]) -> list[str]:
-    return [call_id for call_id, _ in pairs]
+def _ids(pairs: tuple[tuple[str, str], ...]) -> list[str]:
+    return [call_id for call_id, _ in pairs if call_id]
 
 
 # Tools and the shape of the answer

@@ -270,7 +270,7 @@ class WholeSplice:
         if self.error is not None or not isinstance(document, dict):
             return b""
         self.committed = True
-        self.answer_id = str(document.get("id") or "")
+        self.answer_id = str(document.get("id") or document.get("responseId") or "")
         self._usage = self._read_usage(document)
         return body
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.dialects.gemini.native import look
 from proxy.errors import invalid
 
 MAX_CHOICES = 8
@@ -21,6 +22,9 @@ _LIMITS: Mapping[str, tuple[str, ...]] = {
 
 def check(dialect: str, document: Mapping[str, Any]) -> None:
     """Raise the 400 that names the first of these fields that is not what it must be; null counts as absent."""
+    if dialect == "gemini":
+        _check_gemini(document)
+        return
     turns = _TURNS[dialect]
     if turns is not None:
         _check_turns(turns, document.get(turns))
@@ -35,6 +39,33 @@ def check(dialect: str, document: Mapping[str, Any]) -> None:
             raise invalid("n", f"`n` must be a whole number; found {_shown(choices)}.")
         if not 1 <= choices <= MAX_CHOICES:
             raise invalid("n", f"`n` must be from 1 to {MAX_CHOICES}; found {choices}.")
+
+
+def _check_gemini(document: Mapping[str, Any]) -> None:
+    contents = document.get("contents")
+    # Google's own examples write one content where there is only one.
+    if not isinstance(contents, dict):
+        _check_turns("contents", contents)
+    config = look(document, "generationConfig")
+    if not isinstance(config, dict):
+        return
+    limit = look(config, "maxOutputTokens")
+    if limit is not None and (not _is_whole(limit) or limit < 0):
+        raise invalid(
+            "generationConfig.maxOutputTokens",
+            f"`generationConfig.maxOutputTokens` must be a whole number from 0; found {_shown(limit)}.",
+        )
+    choices = look(config, "candidateCount")
+    if choices is not None and (not _is_whole(choices) or not 1 <= choices <= MAX_CHOICES):
+        raise invalid(
+            "generationConfig.candidateCount",
+            f"`generationConfig.candidateCount` must be from 1 to {MAX_CHOICES}; found {_shown(choices)}.",
+        )
+
+
+def _is_whole(value: object) -> bool:
+    """Tell whether ``value`` is a whole number; Google's SDKs write some of them as 40.0."""
+    return type(value) is int or (type(value) is float and value.is_integer())
 
 
 def _check_turns(name: str, turns: object) -> None:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
 
 from proxy.dialects import repair
 from proxy.dialects.answer import WholeSplice
-from proxy.dialects.gemini.write import count_tokens_request, read_token_count
+from proxy.dialects.gemini import native as gemini_native
+from proxy.dialects.gemini.write import (
+    count_tokens_request,
+    method_path,
+    read_token_count,
+    resource,
+)
 from proxy.dialects.messages import native as messages_native
-from proxy.dialects.plan import Asked, Plan
+from proxy.dialects.messages import write as messages_write
+from proxy.dialects.plan import CLIENTS, Asked, ClientDialect, Plan
 from proxy.dialects.reply import Upstream
 from proxy.dialects.responses import write as responses_write
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Provider
 from proxy.usage import Usage, count
 
+COUNT: Mapping[ClientDialect, str] = {"messages": "input_tokens", "gemini": "totalTokens"}
+"""What each dialect that asks calls the number."""
+
+_COUNTED_BY_ANTHROPIC = ("model", "messages", "system", "tools", "tool_choice", "thinking")
+"""What Anthropic's counting endpoint takes of a Messages request."""
 _COUNTED = (
     "model",
     "input",
@@ -32,11 +45,12 @@ _COUNTED = (
 
 
 class Counted(WholeSplice):
-    """An answer to a question for a count, in the messages dialect. ``read`` finds the number in what came."""
+    """An answer to a question for a count, told as ``name``. ``read`` finds the number in what came."""
 
-    def __init__(self, read: Callable[[dict[str, Any]], int | None]) -> None:
+    def __init__(self, read: Callable[[dict[str, Any]], int | None], name: str) -> None:
         super().__init__(lambda _: Usage(), lambda: 0)
         self._read = read
+        self._name = name
 
     def finish(self) -> bytes:
         body = super().finish()
@@ -46,36 +60,58 @@ class Counted(WholeSplice):
         if number is None:
             self.error = GatewayError(Kind.MALFORMED, evidence="a count without a number")
             return b""
-        return orjson.dumps({"input_tokens": number})
+        return orjson.dumps({self._name: number})
 
 
 def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None:
     """Return how to ask ``provider`` for the tokens of ``asked``, or None if it cannot count: then they are estimated."""
     upstream = Upstream(model, provider.flags)
-    if "anthropic" in provider.dialects:
-        body = orjson.dumps(asked.document) if asked.edited else asked.body
-        return _plan(
-            "anthropic",
-            "/v1/messages/count_tokens",
-            messages_native.rewritten(body, asked.document, model),
-            _input_tokens,
-            native=True,
-        )
+    native = CLIENTS[asked.dialect].native
+    if native in provider.dialects:
+        return _native_plan(asked, native, model)
+    plan = partial(_plan, asked)
     conversation = asked.conversation()
-    repair.repair(conversation)
+    repair.repair(conversation, param=CLIENTS[asked.dialect].turns)
+    if "anthropic" in provider.dialects:
+        request = messages_write.write_request(conversation, upstream).body
+        body = _only(request, _COUNTED_BY_ANTHROPIC)
+        return plan("anthropic", "/v1/messages/count_tokens", body, _input_tokens)
     if "gemini" in provider.dialects:
         written = count_tokens_request(conversation, upstream)
-        return _plan("gemini", written.path, orjson.dumps(written.body), read_token_count)
+        return plan("gemini", written.path, orjson.dumps(written.body), read_token_count)
     if provider.flags.input_tokens and "openai-responses" in provider.dialects:
         request = responses_write.write_request(conversation, upstream).body
-        counted = {name: value for name, value in request.items() if name in _COUNTED}
-        return _plan(
-            "openai-responses", "/v1/responses/input_tokens", orjson.dumps(counted), _input_tokens
-        )
+        body = _only(request, _COUNTED)
+        return plan("openai-responses", "/v1/responses/input_tokens", body, _input_tokens)
     return None
 
 
+def _native_plan(asked: Asked, dialect: Dialect, model: str) -> Plan:
+    """Return the question in the client's own dialect; only Anthropic and Gemini are asked in it."""
+    if dialect == "anthropic":
+        body = orjson.dumps(asked.document) if asked.edited else asked.body
+        body = messages_native.rewritten(body, asked.document, model)
+        path = "/v1/messages/count_tokens"
+        return _plan(asked, dialect, path, body, _input_tokens, native=True)
+    document = {**asked.document, "model": resource(model)} if asked.edited else asked.document
+    body = orjson.dumps(document) if asked.edited else asked.body
+    body = gemini_native.rewritten(body, document, model)
+    if asked.edited:
+        # Wrapped, as it came, or for settings that a bare question has no place for.
+        body = b'{"generateContentRequest":%b}' % body
+    path = method_path(model, "countTokens")
+    plan = _plan(asked, dialect, path, body, read_token_count, native=True)
+    # Its answer tells more than the number.
+    plan.answer = lambda _: WholeSplice(lambda _: Usage(), lambda: 0)
+    return plan
+
+
+def _only(request: dict[str, Any], names: tuple[str, ...]) -> bytes:
+    return orjson.dumps({name: value for name, value in request.items() if name in names})
+
+
 def _plan(
+    asked: Asked,
     dialect: Dialect,
     path: str,
     body: bytes,
@@ -90,7 +126,7 @@ def _plan(
         body=body,
         stream=False,
         dropped=frozenset(),
-        answer=lambda _: Counted(read),
+        answer=lambda _: Counted(read, COUNT[asked.dialect]),
     )
 
 

@@ -19,7 +19,12 @@ from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.estimate import prompt_tokens
 from proxy.dialects.gemini import decode as gemini_decode
+from proxy.dialects.gemini import encode as gemini_encode
+from proxy.dialects.gemini import native as gemini_native
+from proxy.dialects.gemini import read as gemini_read
 from proxy.dialects.gemini import write as gemini_write
+from proxy.dialects.gemini.splice import GeminiSplice
+from proxy.dialects.gemini.usage import document_usage
 from proxy.dialects.messages import decode as messages_decode
 from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
@@ -38,7 +43,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider
 from proxy.usage import Usage
 
-ClientDialect = Literal["chat", "messages", "responses"]
+ClientDialect = Literal["chat", "messages", "responses", "gemini"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,14 @@ CLIENTS: Mapping[ClientDialect, Client] = {
         "input",
         ("max_output_tokens",),
     ),
+    "gemini": Client(
+        "gemini",
+        gemini_read.read_request,
+        gemini_encode.Encoder,
+        gemini_encode.write_answer,
+        gemini_encode.HEARTBEAT,
+        "contents",
+    ),
 }
 
 SERVERS: Mapping[Dialect, Server] = {
@@ -126,6 +139,10 @@ class Asked:
     mint: Callable[[], str]
     recall: Callable[[Conversation], None]
     remember: Callable[[str, tuple[Sealed, ...]], None]
+    array: bool = False
+    """The stream is to be one JSON array instead of events (Gemini's without ``alt=sse``)."""
+    embeds: bool = False
+    """It is answered with numbers: there is no output to limit or to pay for."""
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
     _estimated: int | None = None
@@ -133,6 +150,8 @@ class Asked:
     def conversation(self) -> Conversation:
         """Return the neutral form, fresh each time, since writers note in it what they render."""
         conversation = CLIENTS[self.dialect].read_request(self.document)
+        # Gemini's clients say it in the path.
+        conversation.stream = self.stream
         self.recall(conversation)
         return conversation
 
@@ -148,17 +167,25 @@ class Asked:
     @property
     def output_limit(self) -> int | None:
         """How many tokens the client wants to be told at most; of two limits the higher, since providers differ in which counts."""
+        if self.dialect == "gemini":
+            return gemini_native.output_limit(self.document) or None
         found = [self.document.get(name) for name in CLIENTS[self.dialect].limits]
         return max([limit for limit in found if limit is not None], default=None)
 
     @property
     def choices(self) -> int:
         """How many answers the client wants."""
+        if self.dialect == "gemini":
+            return gemini_native.candidates(self.document)
         wanted = self.document.get("n") if self.dialect == "chat" else None
         return 1 if wanted is None else int(wanted)
 
     def limit_output(self, tokens: int) -> None:
         """Want no more than ``tokens`` of an answer that the client did not limit. Its other bytes stay as they are."""
+        if self.dialect == "gemini":
+            gemini_native.limit_output(self.document, tokens)
+            self.edited = True
+            return
         limits = CLIENTS[self.dialect].limits
         nulls = [name for name in limits if name in self.document]
         for name in nulls:
@@ -229,14 +256,7 @@ def make_plan(asked: Asked, provider: Provider, model: str, *, strict: bool) -> 
     conversation = asked.conversation()
     repair.repair(conversation, param=CLIENTS[asked.dialect].turns)
     written = SERVERS[dialect].write_request(conversation, upstream)
-    dropped = written.dropped | written.weakened
-    if strict and dropped:
-        first = min(dropped)
-        raise GatewayError(
-            Kind.UNSUPPORTED_PARAMETER,
-            f"`{first}` is not supported by `{asked.model}`, and this gateway is set to refuse what it would drop.",
-            param=first,
-        )
+    dropped = refuse_dropped(asked, written.dropped | written.weakened, strict=strict)
     return Plan(
         dialect=dialect,
         native=False,
@@ -248,6 +268,18 @@ def make_plan(asked: Asked, provider: Provider, model: str, *, strict: bool) -> 
             asked, dialect, upstream.flags, conversation, written, is_document=is_document
         ),
     )
+
+
+def refuse_dropped(asked: Asked, dropped: frozenset[str], *, strict: bool) -> frozenset[str]:
+    """Return ``dropped``; under ``strict`` raise the 400 that names the first of it, if there is any."""
+    if strict and dropped:
+        first = min(dropped)
+        raise GatewayError(
+            Kind.UNSUPPORTED_PARAMETER,
+            f"`{first}` is not supported by `{asked.model}`, and this gateway is set to refuse what it would drop.",
+            param=first,
+        )
+    return dropped
 
 
 def continued(plan: Plan, token: str) -> bytes:
@@ -276,12 +308,14 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
         body = chat_native.rewritten(body, document, upstream, stream=asked.stream)
     elif dialect == "anthropic":
         body = messages_native.rewritten(body, document, upstream.model)
+    elif dialect == "gemini":
+        body = gemini_native.rewritten(body, document, upstream.model)
     else:
         body = with_model(body, dict(document), upstream.model)
     return Plan(
         dialect=dialect,
         native=True,
-        path=_NATIVE_PATHS[dialect],
+        path=_native_path(asked, dialect, upstream.model),
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
@@ -289,6 +323,12 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
             asked, dialect, upstream.flags, is_document=is_document
         ),
     )
+
+
+def _native_path(asked: Asked, dialect: Dialect, model: str) -> str:
+    if dialect == "gemini":
+        return gemini_write.generate_path(model, stream=asked.stream)
+    return _NATIVE_PATHS[dialect]
 
 
 def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
@@ -314,6 +354,8 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
             include_usage=include_usage,
             charge=asked.charge,
         )
+    if dialect == "gemini":
+        return GeminiSplice(asked.request_id, flags, asked.estimate_input, array=asked.array)
     splice = MessagesSplice if dialect == "anthropic" else ResponsesSplice
     return splice(asked.request_id, flags, asked.estimate_input)
 
@@ -334,6 +376,7 @@ _USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]
     "openai-chat": _chat_usage,
     "anthropic": _messages_usage,
     "openai-responses": responses_decode.response_usage,
+    "gemini": document_usage,
 }
 
 
@@ -401,6 +444,7 @@ def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
         "remember": asked.remember if remembers else None,
         "estimate_input": asked.estimate_input,
         "charge": asked.charge,
+        "array": asked.array,
         "echo": responses_read.echo(asked.document) if asked.dialect == "responses" else {},
         **facts,
     }

@@ -55,7 +55,8 @@ class Reply:
     ``remember`` takes a call's id and what the upstream wants back with it, for clients that do not echo it.
     ``estimate_input`` returns the prompt's tokens where the upstream tells no usage, ``charge`` what the key pays for a
     usage, in micro-USD. ``echo`` holds the request's fields
-    that the Responses dialect repeats in its answer.
+    that the Responses dialect repeats in its answer. ``array``: a stream of the Gemini dialect without ``alt=sse``, which is one
+    JSON array that grows.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Reply:
     remember: Callable[[str, tuple[Sealed, ...]], None] | None = None
     estimate_input: Callable[[], int] = lambda: 0
     charge: Callable[[Usage], int] | None = None
+    array: bool = False
 
 
 class Encoder(Turn, Protocol):

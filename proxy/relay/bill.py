@@ -48,7 +48,7 @@ class Bill:
             seats = means.pool.serving(target)
             if seats:
                 # The key pays the same whoever answers.
-                quote = quotes.of(seats[0].name, target.model, search.name_of(target))
+                quote = quotes.of(seats[0].account, target.model, search.name_of(target))
                 priced.append(Priced.of(quote, target.model))
         self._reserve = Reserve(means.wallets, self._wallets, self._asked, priced, means.clock())
 
@@ -57,7 +57,7 @@ class Bill:
         if self._quotes is None:
             return
         asked = self._asked
-        self._quote = quote = self._quotes.of(seat.name, target.model, name)
+        self._quote = quote = self._quotes.of(seat.account, target.model, name)
         if asked.stream and "stream_options" in asked.document:
             # The usage chunk may be asked for, and goes out before the books are closed.
             asked.charge = partial(quote.price_micro, asked.now)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+_STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
+)
+STREAM_HEAD = _STREAM_HEAD % b"text/event-stream; charset=utf-8"
+ARRAY_HEAD = _STREAM_HEAD % b"application/json; charset=utf-8"
+"""Of a stream that is one JSON array, which grows."""
 _SIZED = 4096
 _SIZES = tuple(b"%x\r\n" % size for size in range(_SIZED))
 """The first line of a chunk by its size: looked up, since formatting it took longer than the write around it."""
@@ -27,6 +32,7 @@ class Delivery:
         "bodiless",
         "fields",
         "finished",
+        "head",
         "paused_at",
         "started",
         "wrote",
@@ -45,6 +51,8 @@ class Delivery:
         self._closing = closing or http10
         self.fields = fields
         """Header lines for whatever head goes out: request ids, what was dropped."""
+        self.head = STREAM_HEAD
+        """How the head of a stream begins."""
         self.bodiless = False
         """The request was a HEAD: its answer ends with its head."""
         self.started = False
@@ -66,7 +74,7 @@ class Delivery:
         self.started = True
         framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
         closing = b"Connection: close\r\n" if self._closing else b""
-        head = b"".join((STREAM_HEAD, self.fields, fields, framing, closing, b"\r\n"))
+        head = b"".join((self.head, self.fields, fields, framing, closing, b"\r\n"))
         self._send(head + self._framed(data))
 
     def write(self, data: bytes) -> None:

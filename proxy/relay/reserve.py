@@ -62,6 +62,8 @@ class Reserve:
         self._choices = asked.choices
         self._wall = wall
         wanted = asked.output_limit
+        if asked.embeds:
+            wanted = 0
         self.grows = wanted is None and asked.stream
         """It is held for piece by piece, as the answer comes."""
         limits = wanted is None and not asked.stream

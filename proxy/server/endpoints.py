@@ -11,17 +11,21 @@ from proxy.billing.books import RETRY_AFTER
 from proxy.config.model import Key
 from proxy.dialects import border
 from proxy.dialects.conversation import Conversation
-from proxy.dialects.counting import make_count_plan
+from proxy.dialects.counting import COUNT, make_count_plan
+from proxy.dialects.embeddings import check as check_embedding
+from proxy.dialects.embeddings import make_embedding_plan
 from proxy.dialects.fields import boolean, needed_string
+from proxy.dialects.gemini import native as gemini_native
 from proxy.dialects.plan import Asked, ClientDialect, Plan, make_plan
 from proxy.dialects.reply import Sealed
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.providers import Provider
 from proxy.relay.call import Call, CannotCount
+from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
 from proxy.routing.limits import Grant, Limiter, Refusal, admit, standing
-from proxy.server import listing, read_on
+from proxy.server import gemini_path, listing, read_on
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
@@ -50,31 +54,56 @@ async def responses(gateway: Gateway, exchange: Exchange) -> None:
 
 
 async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
-    """POST /v1/messages/count_tokens: asked of the upstream where it can count, else estimated."""
+    """POST /v1/messages/count_tokens."""
+    await _count(gateway, exchange, "messages")
+
+
+async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
+    """Tell the tokens of a request: as the upstream counts them where it can, else estimated."""
     key = gateway.identify(exchange)
-    asked, route = await _asked(gateway, exchange, key, "messages", streams=False)
+    asked, route = await _asked(gateway, exchange, key, dialect, streams=False)
     try:
         await _carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
-        exchange.json(200, {"input_tokens": asked.estimate_input()})
+        exchange.json(200, {COUNT[dialect]: asked.estimate_input()})
+
+
+async def generate_content(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /{v1,v1beta}/models/{id}:generateContent and :streamGenerateContent."""
+    await _model_call(gateway, exchange, "gemini")
+
+
+async def count_gemini_tokens(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /{v1,v1beta}/models/{id}:countTokens."""
+    await _count(gateway, exchange, "gemini")
+
+
+async def embeddings(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /v1/embeddings."""
+    await _embed(gateway, exchange, "chat")
+
+
+async def embed_content(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /{v1,v1beta}/models/{id}:embedContent and :batchEmbedContents."""
+    await _embed(gateway, exchange, "gemini")
 
 
 async def models(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models."""
+    """GET /v1/models and /v1beta/models."""
     key = gateway.identify(exchange)
     names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
-    shape = listing.shape_of(exchange.request.headers)
+    shape = listing.shape_of(exchange.path, exchange.request.headers)
     pricing = partial(_pricing, gateway, key)
     exchange.json(200, listing.render(names, shape, int(gateway.clock()), pricing))
 
 
 async def model(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models/{id}, whose id may hold slashes."""
+    """GET /v1/models/{id} and /v1beta/models/{id}, whose id may hold slashes."""
     key = gateway.identify(exchange)
-    name = listing.name_in(exchange.path)
+    name = gemini_path.name_in(exchange.path)
     gateway.route(key, name, param="model")
-    shape = listing.shape_of(exchange.request.headers)
+    shape = listing.shape_of(exchange.path, exchange.request.headers)
     pricing = partial(_pricing, gateway, key)
     exchange.json(200, listing.render_one(name, shape, int(gateway.clock()), pricing))
 
@@ -89,7 +118,7 @@ async def front_page(gateway: Gateway, exchange: Exchange) -> None:
         f"Splice {gateway.version}: one URL and one key for every model.",
         "",
         f"OpenAI SDKs      base_url = {base}/v1",
-        f"Anthropic SDKs   base_url = {base}",
+        f"Anthropic SDKs   base_url = {base}   (Google's SDKs too)",
         f"Claude Code      ANTHROPIC_BASE_URL={base}",
         f"Models           GET {base}/v1/models",
         f"Health           {base}/healthz  {base}/readyz",
@@ -130,7 +159,21 @@ def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
 # A model call.
 
 
-async def _model_call(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
+async def _embed(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
+    await _model_call(
+        gateway, exchange, dialect, make=make_embedding_plan, check=check_embedding, streams=False
+    )
+
+
+async def _model_call(
+    gateway: Gateway,
+    exchange: Exchange,
+    dialect: ClientDialect,
+    *,
+    make: Callable[..., Plan] = make_plan,
+    check: Callable[[str, dict[str, Any]], None] = border.check,
+    streams: bool = True,
+) -> None:
     key = gateway.identify(exchange)
     if not gateway.books.open_for_calls:
         raise GatewayError(
@@ -138,13 +181,20 @@ async def _model_call(gateway: Gateway, exchange: Exchange, dialect: ClientDiale
             "The gateway cannot keep its books; try again later.",
             retry_after=RETRY_AFTER,
         )
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=True)
+    asked, route = await _asked(gateway, exchange, key, dialect, streams=streams, check=check)
+    asked.embeds = make is make_embedding_plan
     strict = gateway.config.translation.strict
-    await _carry(gateway, exchange, key, asked, route, partial(make_plan, strict=strict))
+    await _carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
 
 
 async def _asked(
-    gateway: Gateway, exchange: Exchange, key: Key, dialect: ClientDialect, *, streams: bool
+    gateway: Gateway,
+    exchange: Exchange,
+    key: Key,
+    dialect: ClientDialect,
+    *,
+    streams: bool,
+    check: Callable[[str, dict[str, Any]], None] = border.check,
 ) -> tuple[Asked, Route]:
     """Read the request of ``key``; return it parsed, with the route of the model that it names."""
     exchange.record.key_hash = key.hash
@@ -155,13 +205,22 @@ async def _asked(
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     body = body.removeprefix(_BOM)
     document = parse_object(body)
-    name = _model_name(document)
+    called = gemini_path.called(exchange.path, exchange.query) if dialect == "gemini" else None
+    name = called.model if called is not None else _model_name(document)
     exchange.record.model_asked = name
     route = gateway.route(key, name)
     exchange.record.model = route.name
-    edited = _apply(document, route)
-    border.check(dialect, document)
-    stream = streams and bool(boolean(document, "stream"))
+    if called is None:
+        edited = _apply(document, route)
+        stream = streams and bool(boolean(document, "stream"))
+    else:
+        request = gemini_native.unwrapped(document)
+        edited = gemini_native.apply_settings(request, route.defaults, route.override)
+        edited, document = edited or request is not document, request
+        stream = called.stream
+        if called.array:
+            exchange.delivery.head = ARRAY_HEAD
+    check(dialect, document)
     exchange.record.stream = stream
     asked = Asked(
         dialect=dialect,
@@ -175,6 +234,7 @@ async def _asked(
         mint=partial(gateway.digits.take, 24),
         recall=partial(_recall, gateway, key),
         remember=partial(_remember, gateway, key),
+        array=called is not None and called.array,
     )
     return asked, route
 
@@ -264,6 +324,8 @@ def _about(asked: Asked) -> int:
     """Return about how many tokens the call will take, for limits by the minute."""
     size = len(asked.body)
     prompt = size // 4 if size < _ESTIMATED_BY_SIZE else asked.estimate_input()
+    if asked.dialect == "gemini":
+        return prompt + gemini_native.output_limit(asked.document)
     wanted = 0
     for name in _OUTPUT_LIMITS:
         limit = asked.document.get(name)

@@ -12,11 +12,13 @@ from multidict import istr
 
 from proxy.config.model import Network
 from proxy.dialects.chat.encode import write_error as write_chat_error
+from proxy.dialects.gemini.encode import write_error as write_gemini_error
 from proxy.dialects.messages.encode import write_error as write_messages_error
 from proxy.dialects.responses.shapes import write_error as write_responses_error
 from proxy.errors import GatewayError, Kind
 from proxy.relay.delivery import Delivery
 from proxy.relay.record import Record
+from proxy.server.gemini_path import is_geminis
 from proxy.server.guard import Guard, Written
 
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -29,10 +31,13 @@ _FAR_OFF = 60
 _NEVER = 86_400
 """Seconds to tell a client whose budget has no end: somebody must raise it first."""
 
+_GEMINI = ("/v1beta/", "/v1/models/")
+
 _ERROR_WRITERS = {
     "chat": write_chat_error,
     "messages": write_messages_error,
     "responses": write_responses_error,
+    "gemini": write_gemini_error,
 }
 
 
@@ -126,7 +131,10 @@ def dialect_of(path: str) -> str:
     """Return the dialect in which a path's errors are told, which is OpenAI's where the path is nobody's."""
     if path.endswith(("/messages", "/messages/count_tokens")):
         return "messages"
-    return "responses" if path.startswith("/v1/responses") else "chat"
+    if path.startswith("/v1/responses"):
+        return "responses"
+    # Every call pays for the first look, so that is a cheap one.
+    return "gemini" if path.startswith(_GEMINI) and is_geminis(path) else "chat"
 
 
 def cors_fields(origin: str, allowed: tuple[str, ...]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, usage
+from proxy.server import endpoints, gemini_path, usage
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -15,7 +15,9 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/messages": {"POST": endpoints.messages},
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
     "/v1/responses": {"POST": endpoints.responses},
+    "/v1/embeddings": {"POST": endpoints.embeddings},
     "/v1/models": {"GET": endpoints.models},
+    "/v1beta/models": {"GET": endpoints.models},
     "/v1/usage": {"GET": usage.period},
     "/v1/usage/requests": {"GET": usage.history},
     "/v1/key": {"GET": usage.key},
@@ -27,9 +29,19 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
 
 _NAMED: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/models/": {"GET": endpoints.model},
+    "/v1beta/models/": {"GET": endpoints.model},
     "/v1/usage/": {"GET": usage.request},
 }
 """Beginnings of paths that end in somebody's name."""
+
+_GEMINI: Mapping[str, Mapping[str, Endpoint]] = {
+    "generateContent": {"POST": endpoints.generate_content},
+    "streamGenerateContent": {"POST": endpoints.generate_content},
+    "countTokens": {"POST": endpoints.count_gemini_tokens},
+    "embedContent": {"POST": endpoints.embed_content},
+    "batchEmbedContents": {"POST": endpoints.embed_content},
+}
+"""What can be done with a model whose name stands in the path."""
 
 
 def find(exchange: Exchange) -> Endpoint:
@@ -41,6 +53,8 @@ def find(exchange: Exchange) -> Endpoint:
     method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
+        if method == "POST" and path.startswith(gemini_path.BEGINNINGS):
+            raise _unknown_method(path)
         allowed = ", ".join([*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS"])
         if method == "OPTIONS":
             return endpoints.options(allowed)
@@ -61,15 +75,26 @@ def template(path: str) -> str:
         return path
     for beginning in _NAMED:
         if path.startswith(beginning):
-            return beginning + "{id}"
+            return gemini_path.template(path) or beginning + "{id}"
     return OTHER
 
 
 def _named(path: str) -> Mapping[str, Endpoint] | None:
+    method = gemini_path.method_of(path)
+    if method is not None:
+        return _GEMINI[method]
     for beginning, methods in _NAMED.items():
         if path.startswith(beginning) and path != beginning:
             return methods
     return None
+
+
+def _unknown_method(path: str) -> GatewayError:
+    """Return the 404 of a POST to a model that says nothing, or nothing known, of what is to be done with it."""
+    return GatewayError(
+        Kind.UNKNOWN_OBJECT,
+        f"There is nothing at {path[:128]}. A model takes {', '.join(f':{name}' for name in _GEMINI)}.",
+    )
 
 
 def _unknown(path: str) -> GatewayError:
@@ -77,6 +102,8 @@ def _unknown(path: str) -> GatewayError:
     wanted = path
     while wanted.startswith(("/v1/v1/", "//")):
         wanted = wanted[3:] if wanted.startswith("/v1/v1/") else wanted[1:]
+    if wanted.startswith("/v1/v1beta/"):
+        wanted = wanted[3:]
     wanted = wanted.rstrip("/") or "/"
     candidates = [wanted, f"/v1{wanted}", f"/v1/{wanted.rpartition('/v1/')[2]}"]
     for candidate in candidates:
@@ -97,6 +124,8 @@ def _unknown(path: str) -> GatewayError:
 def _advice(path: str, candidate: str) -> str:
     if "/messages" in candidate and "/v1/v1/" in path:
         return f"The path is {candidate}: Anthropic's SDKs add /v1 themselves, so leave it out of the base URL."
+    if gemini_path.is_geminis(candidate):
+        return f"The path is {candidate}: Google's SDKs add the version themselves, so leave it out of the base URL."
     if "/v1/v1/" in path:
         return f"The path is {candidate}: the base URL names /v1 twice."
     if not path.startswith("/v1/") and "/messages" not in candidate:

@@ -37,6 +37,15 @@ _FINISH = {
         "pause": "max_tokens",
         "broken": "end_turn",
     },
+    "gemini": {
+        "stop": "STOP",
+        "stop_sequence": "STOP",
+        "length": "MAX_TOKENS",
+        "tool_calls": "STOP",
+        "content_filter": "SAFETY",
+        "pause": "MAX_TOKENS",
+        "broken": "OTHER",
+    },
 }
 
 
@@ -114,13 +123,18 @@ def passed_differences(
 ) -> dict[str, str]:
     """Return what is wrong with an answer that passes on a recording in the surface's own dialect, by field."""
     if recording.stream and answered.status == 200:
-        frames = (
-            passed.chat(recording.body, include_usage=include_usage)
-            if surface.name == "chat"
-            else passed.messages(recording.body)
-        )
+        match surface.name:
+            case "chat":
+                frames = passed.chat(recording.body, include_usage=include_usage)
+            case "messages":
+                frames = passed.messages(recording.body)
+            case _:
+                frames = passed.gemini(recording.body)
         found = passed.difference(answered.body, frames)
         return {"bytes": found} if found else {}
+    if surface.name == "gemini" and refusal is MALFORMED:
+        # Google says itself, to its own client, that the answer is broken.
+        refusal = None
     if refusal is None:
         if answered.status != 200:
             return {"status": f"{answered.status} {answered.body[:300]!r}, expected 200"}
@@ -139,11 +153,13 @@ def passed_differences(
             {} if answered.body == recording.body else {"bytes": f"found {answered.body[:300]!r}"}
         )
     error = json.loads(answered.body)["error"]
-    right = (
-        error.get("code") == refusal.code
-        if surface.name == "chat"
-        else error["type"] == refusal.kind
-    )
+    match surface.name:
+        case "chat":
+            right = error.get("code") == refusal.code
+        case "messages":
+            right = error["type"] == refusal.kind
+        case _:
+            right = error["status"] == refusal.google
     return {} if right or refusal.code is None else {"error": f"{error}, expected {refusal}"}
 
 
@@ -156,7 +172,13 @@ def translated_differences(
             return {"status": f"{heard}, expected an answer"}
         if heard.status not in (200, refusal.status):
             return {"status": f"{heard}, expected {refusal}"}
-        right = heard.code == refusal.code if surface.name == "chat" else heard.kind == refusal.kind
+        match surface.name:
+            case "chat":
+                right = heard.code == refusal.code
+            case "messages":
+                right = heard.kind == refusal.kind
+            case _:
+                right = heard.kind == refusal.google
         return (
             {}
             if right or (refusal.code is None and surface.name == "chat")
@@ -196,6 +218,16 @@ def _wanted(surface: str, told: Told) -> Told:
     wanted.images = told.images
     if surface == "chat":
         wanted.refusal = told.refusal or told.explanation
+        return wanted
+    if surface == "gemini":
+        # An explanation is sent, but Google's SDK does not read it.
+        if wanted.tokens is not None:
+            wanted.tokens.written = 0
+        if told.refusal:
+            wanted.text, wanted.finish = told.text + told.refusal, "SAFETY"
+        if not (wanted.text or wanted.calls or wanted.images):
+            # Gemini CLI takes an answer without any text for a broken one.
+            wanted.text = " "
         return wanted
     wanted.explanation = told.explanation or told.refusal
     if told.refusal:

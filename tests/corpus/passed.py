@@ -95,6 +95,25 @@ def messages(body: bytes) -> list[Frame]:
     return [*out, ERROR]
 
 
+def gemini(body: bytes) -> list[Frame]:
+    """Return the frames of a Gemini stream as a client gets them."""
+    out: list[Frame] = []
+    finished = False
+    for block in blocks(body):
+        data = " ".join(line[5:].removeprefix(" ") for line in block if line.startswith("data:"))
+        chunk = _parsed(data or "\n".join(block))
+        if not isinstance(chunk, dict):
+            continue
+        if chunk.get("error"):
+            return [*out, ERROR]
+        out.append(Frame(f"data: {data}\n\n"))
+        candidates = chunk.get("candidates") or []
+        blocked = not candidates and (chunk.get("promptFeedback") or {}).get("blockReason")
+        ended = any(one.get("finishReason") is not None for one in candidates)
+        finished = finished or ended or bool(blocked)
+    return out if finished else [*out, ERROR]
+
+
 def difference(found: bytes, frames: list[Frame]) -> str | None:
     """Return where ``found`` is not these frames, or None."""
     told = [frame + "\n\n" for frame in found.decode().split("\n\n")]

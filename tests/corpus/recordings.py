@@ -24,6 +24,9 @@ WIRES: dict[str, Dialect] = {
 }
 """The endpoints that are model calls, and the wire format of each."""
 
+EMBEDDINGS = ("embeddings", "embedContent", "batchEmbedContents")
+"""The endpoints that answer with vectors."""
+
 _REPLAYED_HEADERS = ("content-type", "retry-after", "retry-after-ms")
 
 

@@ -18,7 +18,16 @@ class Refusal:
     code: str | None
     kind: str
 
+    @property
+    def google(self) -> str:
+        """Google's word for it."""
+        return _GOOGLES[self.status]
 
+
+_GOOGLES = {
+    400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 502: "INTERNAL",
+    503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
 INVALID = Refusal(400, None, "invalid_request_error")
 CONTEXT = Refusal(400, "context_length_exceeded", "invalid_request_error")
 POLICY = Refusal(400, "content_policy_violation", "invalid_request_error")

@@ -1,4 +1,4 @@
-"""The two client surfaces: how each is asked, and what its official SDK makes of the gateway's bytes."""
+"""The client surfaces: how each is asked, and what its official SDK makes of the gateway's bytes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import anthropic
 import httpx2
 import openai
+from google import genai
+from google.genai import errors
 
 from proxy.providers import Dialect
 from tests.corpus.reading import Tokens, Told
@@ -38,7 +40,7 @@ class Played(httpx2.AsyncBaseTransport):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What an SDK raised: the HTTP status (200 inside a stream), OpenAI's code or None, and the type."""
+    """What an SDK raised: the HTTP status (200 inside a stream, except to Google's), OpenAI's code or None, and the type."""
 
     status: int
     code: str | None
@@ -49,7 +51,7 @@ Heard = Told | Failed
 
 
 class Sdks:
-    """Both SDKs, on a transport that plays answers."""
+    """The SDKs, on a transport that plays answers."""
 
     def __init__(self) -> None:
         self._played = Played()
@@ -57,6 +59,8 @@ class Sdks:
         base = {"api_key": "k", "http_client": self._http, "max_retries": 0}
         self._openai = openai.AsyncOpenAI(base_url="http://gateway/v1", **base)  # type: ignore[arg-type]
         self._anthropic = anthropic.AsyncAnthropic(base_url="http://gateway", **base)  # type: ignore[arg-type]
+        options: Any = {"base_url": "http://gateway", "httpx_async_client": self._http}
+        self._google: Any = genai.Client(api_key="k", http_options=options).aio.models
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -104,6 +108,18 @@ class Sdks:
             kind = told.get("type") if isinstance(told, dict) else None
             return Failed(error.status_code, None, kind)
 
+    async def gemini(self, answered: Answered, *, stream: bool) -> Heard:
+        """Return what Google's SDK hears."""
+        self._played.answered = answered
+        asked: Any = {"model": "m", "contents": "Hi"}
+        try:
+            if not stream:
+                return _gemini([await self._google.generate_content(**asked)])
+            chunks = await self._google.generate_content_stream(**asked)
+            return _gemini([chunk async for chunk in chunks])
+        except errors.APIError as error:
+            return Failed(error.code, None, error.status)
+
 
 @dataclass(frozen=True, slots=True)
 class Surface:
@@ -114,8 +130,15 @@ class Surface:
     path: str
     hear: Callable[..., Awaitable[Heard]]
 
+    def address(self, model: str, *, stream: bool) -> str:
+        """Return the path of a request."""
+        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        return self.path.format(model=model, method=method)
+
     def body(self, model: str, *, stream: bool, include_usage: bool) -> dict[str, Any]:
         """Return a small request."""
+        if self.name == "gemini":
+            return {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
         body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
         if self.name == "messages":
             body["max_tokens"] = 4096
@@ -129,6 +152,7 @@ class Surface:
 SURFACES = {
     "chat": Surface("chat", "openai-chat", "/v1/chat/completions", Sdks.chat),
     "messages": Surface("messages", "anthropic", "/v1/messages", Sdks.messages),
+    "gemini": Surface("gemini", "gemini", "/v1beta/models/{model}:{method}", Sdks.gemini),
 }
 
 
@@ -212,3 +236,36 @@ def _message(message: Any, written: dict[int, str]) -> Told:
         reasoning=(details.thinking_tokens or 0) if details is not None else 0,
     )
     return told
+
+
+def _gemini(chunks: list[Any]) -> Told:
+    told = Told(cut=True)
+    for chunk in chunks:
+        for candidate in chunk.candidates or []:
+            if candidate.index:
+                continue
+            for part in (candidate.content.parts or []) if candidate.content else []:
+                if part.function_call is not None:
+                    call = part.function_call
+                    told.calls.append((call.name, json.dumps(call.args)))
+                elif part.thought:
+                    told.reasoning += part.text or ""
+                else:
+                    told.text += part.text or ""
+                    told.images += part.inline_data is not None
+            if candidate.finish_reason is not None:
+                told.finish, told.cut = candidate.finish_reason.value, False
+        told.tokens = _gemini_tokens(chunk.usage_metadata) or told.tokens
+    return told
+
+
+def _gemini_tokens(usage: Any) -> Tokens | None:
+    if usage is None:
+        return None
+    thoughts = usage.thoughts_token_count or 0
+    return Tokens(
+        prompt=usage.prompt_token_count,
+        cached=usage.cached_content_token_count or 0,
+        completion=(usage.candidates_token_count or 0) + thoughts,
+        reasoning=thoughts,
+    )

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.corpus.recordings import load
+from tests.corpus.recordings import EMBEDDINGS, load
 
 CUTS_VARIABLE = "SPLICE_CORPUS_CUTS"
 CUTS = int(os.environ.get(CUTS_VARIABLE, "1"))
@@ -55,7 +55,7 @@ def lines() -> list[str]:
             told += [_line(*name, row.counts) for name, row in sorted(ROWS.items())]
         sums = [sum(column) for column in zip(*(row.counts for row in ROWS.values()), strict=True)]
         told.append(_line("all", "", sums))
-        others = sorted({recording.endpoint for recording in load() if recording.wire is None})
+        others = sorted({one.endpoint for one in load() if one.wire is None} - {*EMBEDDINGS})
         told.append(f"not replayed, since no surface answers them: {', '.join(others)}")
     for (client, target), outcomes in sorted(REQUESTS.items()) if full else ():
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))

@@ -1,4 +1,4 @@
-"""Every recorded answer through the running gateway, to both surfaces, whole and cut at random places."""
+"""Every recorded answer through the running gateway, to each surface, whole and cut at random places."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _TRIED: set[str] = set()
 
 _BUILTIN_NAMES = {"gemini_openai_compat": "gemini-openai"}
 """Recorded providers whose built-in row has another name."""
-_MINTED = re.compile(rb"(call_|toolu_|msg_|chatcmpl-|req_)[0-9a-z]{24,26}")
+_MINTED = re.compile(rb'(call_|toolu_|msg_|chatcmpl-|req_|"responseId":")[0-9a-z]{24,26}')
 _CREATED = re.compile(rb'"created":\d+')
 
 PROVIDERS = sorted({recording.provider for recording in model_calls()}) or ["none"]
@@ -58,7 +58,9 @@ class Case:
 
     @property
     def native(self) -> bool:
-        return self.recording.wire == self.surface.native
+        """Whether the bytes pass. A stream of Google's without ``alt=sse`` is one document, and is played as events."""
+        array = self.recording.stream and self.recording.body.lstrip()[:1] == b"["
+        return self.recording.wire == self.surface.native and not array
 
     @property
     def stream(self) -> bool:
@@ -150,7 +152,7 @@ async def _asked(case: Case, running: Gateway, *, include_usage: bool) -> Answer
     _heal(running)
     try:
         async with asyncio.timeout(_LONGEST):
-            return await running.post(case.surface.path, body)
+            return await running.post(case.surface.address(model, stream=case.stream), body)
     except TimeoutError:
         return Answered(0, {}, b"", whole=False)
 

@@ -101,9 +101,7 @@ SPOKEN: dict[Dialect, Spoken] = {
         responses_encode.write_error,
     ),
     "gemini": Spoken(
-        lambda body, context: gemini_read.read_request(
-            body, model=context.get("client_model", "m"), stream=bool(context.get("stream"))
-        ),
+        lambda body, context: gemini_read.read_request(body, stream=bool(context.get("stream"))),
         "contents",
         gemini_write.write_request,
         gemini_decode.Decoder,

@@ -9,6 +9,8 @@ from typing import Any
 
 import anthropic
 import openai
+from google import genai
+from google.genai import types
 
 from proxy import demo
 from proxy.config import key_hash
@@ -118,6 +120,39 @@ class Anthropic:
 
     async def close(self) -> None:
         await self.call(self.client.close)
+
+
+class Google:
+    """``google-genai``; the model comes first, as everywhere in it."""
+
+    def __init__(self, front: Gateway, *, asynchronous: bool, key: str = KEY) -> None:
+        self.asynchronous = asynchronous
+        # Milliseconds.
+        options = types.HttpOptions(base_url=front.url, timeout=10_000)
+        self._client = genai.Client(api_key=key, http_options=options)
+        self.models: Any = self._client.aio.models if asynchronous else self._client.models
+
+    async def create(self, model: str, contents: Any, **config: Any) -> Any:
+        return await self.call(
+            self.models.generate_content, model=model, contents=contents, config=config
+        )
+
+    async def stream(self, model: str, contents: Any, **config: Any) -> list[Any]:
+        """Return the chunks of a stream."""
+        stream = self.models.generate_content_stream
+        fields = {"model": model, "contents": contents, "config": config}
+        if self.asynchronous:
+            return [chunk async for chunk in await stream(**fields)]
+        return await asyncio.to_thread(lambda: list(stream(**fields)))
+
+    async def call(self, method: Any, **fields: Any) -> Any:
+        if self.asynchronous:
+            return await method(**fields)
+        return await asyncio.to_thread(method, **fields)
+
+    async def close(self) -> None:
+        await self._client.aio.aclose()
+        await asyncio.to_thread(self._client.close)
 
 
 async def drain(sdk: OpenAI | Anthropic, method: Any, **fields: Any) -> list[Any]:

@@ -7,7 +7,7 @@ last chunk must have a finish reason, and Gemini CLI takes an answer without any
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -27,11 +27,10 @@ __all__ = ["HEARTBEAT", "Encoder", "error_frame", "write_answer", "write_error",
 HEARTBEAT: bytes | None = None
 """Nothing may stand between two chunks."""
 
-Framing = Literal["sse", "array"]
-
 Json = dict[str, Any]
 
 _PREFIXES = ("chatcmpl-", "msg_", "resp_")
+_BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 _TOO_MANY = 429
 
@@ -39,20 +38,17 @@ _TOO_MANY = 429
 class Encoder:
     """See ``proxy.dialects.reply.Encoder``.
 
-    ``framing="array"`` is the stream without ``alt=sse``: one JSON array that grows.
-
     Seals of another provider travel on the call that came after them, since clients echo calls whole
     and drop thoughts.
     """
 
-    def __init__(self, reply: Reply, meter: Meter, *, framing: Framing = "sse") -> None:
+    def __init__(self, reply: Reply, meter: Meter) -> None:
         self.frames: list[bytes] = []
         self.committed = False
         self.ended = False
         self.error: GatewayError | None = None
         self._reply = reply
         self._meter = meter
-        self._framing = framing
         self._identity = b""
         self._fresh = True
         self._spoke = False
@@ -62,7 +58,10 @@ class Encoder:
         self._sealed: list[Sealed] = []
         self._calls: dict[int, tuple[Call, list[str]]] = {}
         self._first_call = ""
-        self._frame(b"data: " if framing == "sse" else b"[", b"\n\n" if framing == "sse" else b"")
+        if reply.array:
+            self._frame(b"[", b"")
+        else:
+            self._frame(b"data: ", b"\n\n")
 
     def begin(self, model: str, answer_id: str) -> None:  # noqa: ARG002 - the client's name is told
         self._identity = b',"modelVersion":%b,"responseId":%b}' % (
@@ -169,7 +168,7 @@ class Encoder:
 
     def _ended(self) -> None:
         self.ended = self.committed = True
-        if self._framing == "array":
+        if self._reply.array:
             self.frames.append(b"]")
 
     # Frames.
@@ -195,7 +194,7 @@ class Encoder:
         """Note that the first chunk has been made: an array goes on with a comma."""
         self._fresh = False
         self.committed = True
-        if self._framing == "array":
+        if self._reply.array:
             self._frame(b"\n,", b"")
 
     def _part(self, part: Json) -> None:
@@ -215,10 +214,13 @@ def error_frame(error: GatewayError, request_id: str) -> bytes:
 
 
 def write_error(error: GatewayError, request_id: str) -> Json:  # noqa: ARG001 - as in every dialect
-    """Return the body of an error; Google's own tells how long to wait in a detail."""
+    """Return the body of an error; Google's own tells in details how long to wait, and which field is wrong."""
     details: list[Json] = []
     if error.retry_after is not None and error.row.status == _TOO_MANY:
         details.append({"@type": _RETRY_INFO, "retryDelay": f"{error.retry_after}s"})
+    if error.param is not None and error.row.gemini_status == "INVALID_ARGUMENT":
+        violation = {"field": error.param, "description": error.message}
+        details.append({"@type": _BAD_REQUEST, "fieldViolations": [violation]})
     return {
         "error": {
             "code": error.row.status,

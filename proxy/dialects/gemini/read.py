@@ -86,8 +86,8 @@ _TIERS = {"standard": "default", "flex": "flex", "priority": "priority", "unspec
 _LEVELS: dict[str, Effort] = {word.upper(): word for word in get_args(Effort)}
 
 
-def read_request(body: dict[str, Any], *, model: str, stream: bool) -> Conversation:  # noqa: ARG001
-    """Return what ``body`` asks. ``model`` is the path's; nothing here depends on it.
+def read_request(body: dict[str, Any], *, stream: bool = False) -> Conversation:
+    """Return what ``body`` asks; ``stream`` is the path's.
 
     Raises GatewayError 400 with the path of the field that is not what it must be.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from proxy.dialects.turn import StopReason
 
@@ -88,6 +89,12 @@ def finish_word(value: object) -> str:
 def block_word(value: object) -> str:
     """Return the name of a ``promptFeedback.blockReason``, or "" where it says none."""
     return _word(value, _NUMBERED_BLOCKS)
+
+
+def is_blocked(chunk: Mapping[str, Any]) -> bool:
+    """Tell whether ``chunk`` says that the prompt was refused: no candidate will come."""
+    feedback = chunk.get("promptFeedback")
+    return isinstance(feedback, dict) and block_word(feedback.get("blockReason")) != ""
 
 
 def stop_reason(word: str, *, calls: bool) -> StopReason:

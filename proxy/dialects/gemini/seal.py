@@ -16,7 +16,8 @@ SKIP = "skip_thought_signature_validator"
 """What Google's own clients send with a call that they have no signature for; the API lets it pass."""
 
 _SKIP_IN_BASE64 = base64.b64encode(SKIP.encode()).decode().rstrip("=")
-_ENVELOPE_IN_BASE64 = base64.b64encode(envelope.PREFIX.encode()).decode()[:5]
+ENVELOPE_IN_BASE64 = base64.b64encode(envelope.PREFIX.encode()).decode()[:5]
+"""How a seal of another provider begins."""
 _STANDARD = str.maketrans("-_", "+/")
 
 
@@ -26,7 +27,7 @@ def read_seal(value: str) -> str:
         return ""
     if value.startswith(envelope.PREFIX):
         return value
-    if value.startswith(_ENVELOPE_IN_BASE64):
+    if value.startswith(ENVELOPE_IN_BASE64):
         opened = _decoded(value)
         if opened.startswith(envelope.PREFIX):
             return opened

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.dialects import capabilities
+from proxy.dialects.gemini.reasons import is_blocked
 from proxy.providers import Flags
 from proxy.usage import Usage, count, inclusive
 
@@ -47,6 +48,16 @@ def read_usage(raw: object, flags: Flags = _NO_FLAGS) -> Usage:  # noqa: ARG001 
         audio_output=_audio(raw, "candidatesTokensDetails"),
         tier=tier if isinstance(tier, str) else None,
     )
+
+
+def document_usage(document: Mapping[str, Any], flags: Flags) -> Usage | None:
+    """Return what a whole answer tells, or None. A refused prompt is not billed, as was recorded."""
+    tally = Tally(flags)
+    tally.see(document)
+    usage = tally.usage
+    if usage is None and not document.get("candidates") and is_blocked(document):
+        return Usage()
+    return usage
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

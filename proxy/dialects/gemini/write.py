@@ -37,9 +37,8 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
     Raises GatewayError 400 for content that Gemini has no form for.
     """
     body, names = _body(conversation, upstream)
-    method = "streamGenerateContent?alt=sse" if conversation.stream else "generateContent"
     return Written(
-        path=f"/v1beta/{_resource(upstream.model)}:{method}",
+        path=generate_path(upstream.model, stream=conversation.stream),
         body=body,
         names=names,
         dropped=conversation.dropped,
@@ -47,12 +46,27 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
     )
 
 
+def generate_path(model: str, *, stream: bool) -> str:
+    """Return the path of a call of ``model``; a stream is always asked for as events, however the client wants it."""
+    return method_path(model, "streamGenerateContent?alt=sse" if stream else "generateContent")
+
+
+def method_path(model: str, method: str) -> str:
+    """Return the path of what ``method`` does with ``model``."""
+    return f"/v1beta/{quote(resource(model), safe='/@:')}:{method}"
+
+
+def resource(model: str) -> str:
+    """Return the name by which Google knows ``model`` among its resources."""
+    return model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+
+
 def count_tokens_request(conversation: Conversation, upstream: Upstream) -> Written:
     """Return the question how many tokens ``conversation`` is, tools and system text included."""
     body, names = _body(conversation, upstream)
     return Written(
-        path=f"/v1beta/{_resource(upstream.model)}:countTokens",
-        body={"generateContentRequest": {"model": _name(upstream.model), **body}},
+        path=method_path(upstream.model, "countTokens"),
+        body={"generateContentRequest": {"model": resource(upstream.model), **body}},
         names=names,
         dropped=conversation.dropped,
     )
@@ -62,14 +76,6 @@ def read_token_count(document: object) -> int | None:
     """Return the tokens that the answer to ``count_tokens_request`` tells, or None."""
     total = document.get("totalTokens") if isinstance(document, dict) else None
     return total if type(total) is int and total >= 0 else None
-
-
-def _name(model: str) -> str:
-    return model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-
-
-def _resource(model: str) -> str:
-    return quote(_name(model), safe="/@:")
 
 
 def _body(conversation: Conversation, upstream: Upstream) -> tuple[Json, Names]:

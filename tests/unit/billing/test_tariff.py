@@ -12,6 +12,7 @@ import pytest
 from proxy.billing.pricelist import PriceList
 from proxy.billing.tariff import Tariff
 from proxy.config import loads
+from proxy.config.model import Account
 from proxy.usage import Usage
 
 ONE = Decimal(1)
@@ -50,14 +51,21 @@ def tariff(models: str = "", account: str = "") -> Tariff:
         '[providers.p]\ndialects = ["openai-chat"]\nbase_url = "http://p.test"\nauth = "none"\n'
         f'[[accounts]]\nname = "a"\nprovider = "p"\n{account}\n{models}'
     )
-    return Tariff(loads(text, Path("c.toml"), {"HOME": "/root"}), LISTED)
+    config = loads(text, Path("c.toml"), {"HOME": "/root"})
+    made = Tariff(config, LISTED)
+    ACCOUNTS[made] = config.accounts[0]
+    return made
+
+
+ACCOUNTS: dict[Tariff, Account] = {}
+"""The account of each."""
 
 
 def charged(
     of: Tariff, model: str = "m", name: str = "p/m", multiplier: Decimal = ONE
 ) -> tuple[int, int]:
     """Return in USD what a million tokens in and out cost us, and the key."""
-    cost, price = of.quotes(multiplier).of("a", model, name).charge(MILLION, WALL)
+    cost, price = of.quotes(multiplier).of(ACCOUNTS[of], model, name).charge(MILLION, WALL)
     return cost // 1_000_000, price // 1_000_000
 
 
@@ -88,7 +96,7 @@ def test_a_price_defaults_to_the_cost_and_the_cost_to_the_list_and_then_to_the_p
     stated = one.stated("p", model, "smart")
     assert (stated.cost_source, stated.price_source) == sources
     assert charged(one, model, "smart") == expected
-    assert one.quotes(ONE).of("a", model, "smart").priced is (expected != (0, 0))
+    assert one.quotes(ONE).of(ACCOUNTS[one], model, "smart").priced is (expected != (0, 0))
 
 
 def test_an_accounts_multiplier_is_ours_and_a_keys_multiplier_is_its_own():
@@ -101,7 +109,7 @@ def test_an_accounts_multiplier_is_ours_and_a_keys_multiplier_is_its_own():
 
 def test_a_multiplier_does_not_round_twice():
     one = tariff(named("cost = { input = 0.3 }"), "cost_multiplier = 0.7")
-    quote = one.quotes(Decimal("1.7")).of("a", "m", "smart")
+    quote = one.quotes(Decimal("1.7")).of(ACCOUNTS[one], "m", "smart")
     assert quote.charge(Usage(input=7), WALL) == (
         1,
         4,
@@ -115,7 +123,8 @@ def test_another_name_of_the_same_model_has_its_own_price():
 
 
 def test_a_price_changes_on_its_day():
-    quote = tariff().quotes(ONE).of("a", "soon", "p/soon")
+    one = tariff()
+    quote = one.quotes(ONE).of(ACCOUNTS[one], "soon", "p/soon")
     moments = [datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)]
     assert [quote.charge(Usage(input=10), at.timestamp())[0] for at in moments] == [10, 30]
 
@@ -127,7 +136,7 @@ def test_what_the_configuration_says_of_dates_hours_and_tiers_counts():
             '{ hours = ["13:00", "14:00"], input = 10 }, { from = 2026-12-01, input = 7 }]'
         )
     )
-    quote = one.quotes(ONE).of("a", "m", "smart")
+    quote = one.quotes(ONE).of(ACCOUNTS[one], "m", "smart")
 
     def paid(usage, day=20, hour=12, month=11):
         return quote.charge(usage, datetime(2026, month, day, hour, tzinfo=UTC).timestamp())[0]
@@ -168,7 +177,7 @@ def test_endless_names_do_not_fill_the_memory():
     one = tariff()
     quotes = one.quotes(ONE)
     for number in range(5000):
-        quotes.of("a", "m", f"p/{number}")
+        quotes.of(ACCOUNTS[one], "m", f"p/{number}")
     assert len(quotes._known) <= 4096
     for number in range(5000):
         one.quotes(Decimal(number))

@@ -221,7 +221,9 @@ def content(role, *parts):
 
 ASK = content("user", {"text": "a"})
 CALL = {"functionCall": {"name": "f", "args": {}}}
+NAMED = {"functionCall": {"id": "1", "name": "f", "args": {}}}
 RESPONSE = {"functionResponse": {"name": "f", "response": {"output": "x"}}}
+OTHER = {"functionResponse": {"id": "2", "name": "f", "response": {"output": "x"}}}
 
 
 @pytest.mark.parametrize(
@@ -238,6 +240,7 @@ RESPONSE = {"functionResponse": {"name": "f", "response": {"output": "x"}}}
             "number of function response parts is equal",
         ),
         ({"contents": [ASK, content("model", CALL), ASK]}, "number of function response parts"),
+        ({"contents": [ASK, content("model", NAMED), content("user", OTHER)]}, "ids match"),
         ({"messages": []}, 'Unknown name "messages": Cannot find field.'),
         (
             {"generationConfig": {"max_tokens": 3}},
@@ -261,6 +264,13 @@ async def test_a_bad_request_is_refused_as_gemini_would(http, body, words):
     assert response.status == 400
     assert answer["error"]["status"] == "INVALID_ARGUMENT"
     assert words in answer["error"]["message"]
+
+
+async def test_a_result_needs_no_id(http):
+    url = "/v1beta/models/demo-gemini:generateContent"
+    history = {"contents": [ASK, content("model", NAMED), content("user", RESPONSE)]}
+    async with http.post(url, json=history, headers=HEADERS) as response:
+        assert response.status == 200
 
 
 async def test_an_unknown_model_is_not_found(http):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from proxy.dialects.counting import make_count_plan
 from proxy.dialects.plan import Asked
-from proxy.providers import BUILTIN, Provider
+from proxy.providers import BUILTIN, Flags, Provider
 
 DOCUMENT = True
 """What an upstream answers with, as ``Plan.answer`` is told it."""
@@ -71,3 +72,53 @@ def test_a_count_is_told_in_the_clients_words(offered, document, counted):
     answer.feed(json.dumps(document).encode())
     assert answer.finish() == counted
     assert (answer.error is None) is bool(counted)
+
+
+def of_gemini(*, edited: bool = False) -> Asked:
+    one = asked("gemini")
+    one.document = {"contents": [{"parts": [{"text": "Hi"}]}], "generationConfig": {"topK": 1}}
+    one.body = b"the client's bytes"
+    one.edited = edited
+    return one
+
+
+def test_a_gemini_clients_question_goes_to_google_as_it_is_and_so_does_the_answer():
+    plan = make_count_plan(of_gemini(), provider("gemini"), "m")
+    assert plan is not None
+    assert (plan.native, plan.path, plan.body) == (
+        True,
+        "/v1beta/models/m:countTokens",
+        b"the client's bytes",
+    )
+    answer = plan.answer(DOCUMENT)
+    told = b'{"totalTokens": 5, "promptTokensDetails": []}'
+    answer.feed(told)
+    assert answer.finish() == told
+    assert answer.usage().total == 0
+
+
+def test_a_wrapped_question_asks_for_the_model_that_is_called():
+    plan = make_count_plan(of_gemini(edited=True), provider("gemini"), "m")
+    assert plan is not None
+    inner = json.loads(plan.body)["generateContentRequest"]
+    assert inner == {**of_gemini().document, "model": "models/m"}
+
+
+@pytest.mark.parametrize(
+    ("offered", "path", "document"),
+    [
+        ("anthropic", "/v1/messages/count_tokens", {"input_tokens": 17}),
+        ("openai-responses", "/v1/responses/input_tokens", {"input_tokens": 17}),
+    ],
+)
+def test_other_upstreams_count_for_a_gemini_client(offered, path, document):
+    up = replace(provider(offered), flags=Flags(input_tokens=True))
+    plan = make_count_plan(of_gemini(), up, "m")
+    assert plan is not None
+    assert plan.path == path
+    sent = json.loads(plan.body)
+    assert sent["model"] == "m"
+    assert sent.keys().isdisjoint(("max_tokens", "stream", "top_k", "store"))
+    answer = plan.answer(DOCUMENT)
+    answer.feed(json.dumps(document).encode())
+    assert answer.finish() == b'{"totalTokens":17}'

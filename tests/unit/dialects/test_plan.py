@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from proxy.dialects.answer import Translation, Whole, WholeSplice
+from proxy.dialects.gemini.splice import GeminiSplice
 from proxy.dialects.plan import Asked, choose_dialect, continued, dropped_header, make_plan
 from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import BUILTIN, Provider
+from proxy.usage import Usage
 from tests.integration import spoken
 
 DOCUMENT, EVENTS = True, False
@@ -275,3 +277,106 @@ def unlimited(dialect: Any, **fields: Any) -> Asked:
     one.document.update(fields)
     one.body = json.dumps(one.document).encode()
     return one
+
+
+def of_gemini(**fields: Any) -> Asked:
+    one = asked("gemini", contents=[{"parts": [{"text": "Hi"}]}], **fields)
+    for name in ("model", "messages", "max_tokens", "stream"):
+        one.document.pop(name, None)
+    one.body = json.dumps(one.document, indent=1).encode()
+    return one
+
+
+@pytest.mark.parametrize(
+    ("stream", "path"),
+    [
+        (False, "/v1beta/models/a%20b:generateContent"),
+        (True, "/v1beta/models/a%20b:streamGenerateContent?alt=sse"),
+    ],
+)
+def test_gemini_is_asked_with_the_clients_bytes_and_the_model_in_the_path(stream, path):
+    one = of_gemini(stream=stream)
+    plan = make_plan(one, provider("gemini"), "a b", strict=True)
+    assert (plan.native, plan.path, plan.body, plan.stream) == (True, path, one.body, stream)
+    answer = plan.answer(EVENTS if stream else DOCUMENT)
+    assert isinstance(answer, GeminiSplice if stream else WholeSplice)
+
+
+def test_a_whole_answer_of_gemini_tells_its_usage_and_its_id():
+    answer = make_plan(of_gemini(), provider("gemini"), "m", strict=True).answer(DOCUMENT)
+    body = json.dumps(spoken.document("gemini")).encode()
+    answer.feed(body)
+    assert answer.finish() == body
+    assert answer.answer_id == "g1"
+    usage = answer.usage()
+    assert (usage.input, usage.cache_read, usage.output) == (
+        spoken.INPUT,
+        spoken.CACHED,
+        spoken.OUTPUT,
+    )
+
+
+def test_a_refused_prompt_of_gemini_is_not_billed():
+    answer = make_plan(of_gemini(), provider("gemini"), "m", strict=True).answer(DOCUMENT)
+    answer.feed(b'{"promptFeedback": {"blockReason": "SAFETY"}}')
+    answer.finish()
+    assert answer.usage() == Usage()
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic"])
+def test_whether_a_gemini_client_streams_is_asked_of_every_upstream(dialect):
+    for stream in (False, True):
+        # Without a limit Anthropic would be asked for a stream in any case.
+        one = of_gemini(stream=stream, generationConfig={"maxOutputTokens": 100})
+        plan = make_plan(one, provider(dialect), "m", strict=True)
+        assert (plan.stream, bool(json.loads(plan.body).get("stream"))) == (stream, stream)
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic"])
+def test_a_translated_stream_is_one_array_for_who_wants_that(dialect):
+    one = of_gemini(stream=True)
+    one.array = True
+    answer = make_plan(one, provider(dialect), "m", strict=True).answer(EVENTS)
+    out = answer.feed(spoken.stream(dialect, "He", "llo")) + answer.finish()
+    chunks = json.loads(out)
+    parts = [part for one in chunks for part in one["candidates"][0]["content"]["parts"]]
+    assert "".join(part["text"] for part in parts) == "Hello"
+    assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
+
+
+def test_a_document_where_a_stream_was_asked_for_is_played_as_one():
+    plan = make_plan(of_gemini(stream=True), provider("gemini"), "m", strict=True)
+    answer = plan.answer(DOCUMENT)
+    answer.feed(json.dumps([spoken.document("gemini", "Hello")]).encode())
+    out = answer.finish()
+    assert out.startswith(b"data: {")
+    assert b"Hello" in out
+    assert answer.error is None
+
+
+def test_the_limit_of_a_gemini_request_is_nested():
+    assert of_gemini().output_limit is None
+    assert of_gemini(generationConfig={"maxOutputTokens": 7}).output_limit == 7
+    assert of_gemini(generation_config={"max_output_tokens": 7}).output_limit == 7
+    assert of_gemini(generationConfig={"candidateCount": 3}).choices == 3
+    assert of_gemini(generationConfig={"candidateCount": "3"}).choices == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"generationConfig": None},
+        {"generationConfig": {"temperature": 1}},
+        {"generation_config": {"max_output_tokens": None}},
+    ],
+)
+def test_a_limit_is_set_where_gemini_looks_for_it(fields):
+    one = of_gemini(**fields)
+    one.limit_output(20)
+    sent = json.loads(make_plan(one, provider("gemini"), "m", strict=True).body)
+    (config,) = [sent[name] for name in ("generationConfig", "generation_config") if sent.get(name)]
+    assert config["maxOutputTokens"] == 20
+    assert "max_output_tokens" not in config
+    other = make_plan(one, provider("openai-chat"), "m", strict=True)
+    assert json.loads(other.body)["max_tokens"] == 20

@@ -200,3 +200,11 @@ def test_it_is_settled_once():
 def test_a_target_says_as_much_as_the_table_of_models_has():
     assert Priced.of(PLAIN.quote, "claude-opus-4-5").most == 64_000
     assert Priced.of(PLAIN.quote, "gpt-6-sol").most is None
+
+
+def test_numbers_for_texts_have_no_output_to_limit_or_to_hold_for():
+    one = asked()
+    one.embeds = True
+    before = one.body
+    found, _ = reserve(one)
+    assert (found.held, found.grows, one.body is before) == (PROMPT, False, True)

@@ -77,6 +77,10 @@ def test_a_link_local_peer_loses_its_zone():
         ("/v1/chat/completions", "chat"),
         ("/nowhere", "chat"),
         ("/", "chat"),
+        ("/v1beta/models", "gemini"),
+        ("/v1beta/nowhere", "gemini"),
+        ("/v1/models/a/b:streamGenerateContent", "gemini"),
+        ("/v1/models/a:b", "chat"),
     ],
 )
 def test_a_path_has_a_dialect_even_if_it_is_wrong(path, dialect):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from proxy.server.listing import name_in, render, render_one, shape_of
+from proxy.server.listing import render, render_one, shape_of
 
 MOMENT = 1_767_225_600
 
@@ -15,16 +15,32 @@ def unknown(name):
 
 
 def test_anthropics_clients_are_known_by_their_version():
-    assert shape_of(CIMultiDict({"Anthropic-Version": "2023-06-01"})) == "anthropic"
-    assert shape_of(CIMultiDict({"x-api-key": "k"})) == "openai"
+    assert shape("/v1/models", **{"Anthropic-Version": "2023-06-01"}) == "anthropic"
+    assert shape("/v1/models", **{"x-api-key": "k"}) == "openai"
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [("/v1/models/a", "a"), ("/v1/models/a/b:c", "a/b:c"), ("/v1/models/a%2Fb%20c", "a/b c")],
-)
-def test_a_name_may_hold_slashes(path, name):
-    assert name_in(path) == name
+def shape(path, **headers):
+    return shape_of(path, CIMultiDict(headers))
+
+
+@pytest.mark.parametrize("header", ["X-Goog-Api-Key", "x-goog-api-client"])
+def test_googles_clients_are_known_by_their_headers_or_their_path(header):
+    assert shape("/v1/models", **{header: "x"}) == "gemini"
+    assert shape("/v1/models", **{header: "x", "anthropic-version": "1"}) == "gemini"
+    assert shape("/v1beta/models") == shape("/v1beta/models/m") == "gemini"
+
+
+def test_googles_shape():
+    generating = ["generateContent", "streamGenerateContent", "countTokens"]
+    assert render(["a", "p/b"], "gemini", MOMENT, unknown) == {
+        "models": [
+            {"name": "models/a", "displayName": "a", "supportedGenerationMethods": generating},
+            {"name": "models/p/b", "displayName": "p/b", "supportedGenerationMethods": generating},
+        ]
+    }
+    assert render([], "gemini", MOMENT, unknown) == {"models": []}
+    embedding = render_one("text-embedding-3-small", "gemini", MOMENT, unknown)
+    assert embedding["supportedGenerationMethods"] == ["embedContent", "batchEmbedContents"]
 
 
 def test_openais_shape():

@@ -34,6 +34,14 @@ def refused(path: str, method: str = "GET") -> GatewayError:
         ("/v1/messages/count_tokens", "POST", endpoints.count_tokens),
         ("/v1/models", "GET", endpoints.models),
         ("/v1/models/a/b", "GET", endpoints.model),
+        ("/v1beta/models", "GET", endpoints.models),
+        ("/v1beta/models/a/b", "GET", endpoints.model),
+        ("/v1/models/a/b:c:generateContent", "POST", endpoints.generate_content),
+        ("/v1beta/models/a:streamGenerateContent", "POST", endpoints.generate_content),
+        ("/v1beta/models/a:countTokens", "POST", endpoints.count_gemini_tokens),
+        ("/v1/models/a:embedContent", "POST", endpoints.embed_content),
+        ("/v1/models/a:batchEmbedContents", "POST", endpoints.embed_content),
+        ("/v1/embeddings", "POST", endpoints.embeddings),
         ("/", "GET", endpoints.front_page),
         ("/readyz", "HEAD", endpoints.readyz),
     ],
@@ -74,6 +82,14 @@ def test_a_wrong_method_names_the_right_ones():
     assert (error.kind, error.allow) == (Kind.METHOD, "POST, OPTIONS")
     assert refused("/v1/models", "POST").allow == "GET, HEAD, OPTIONS"
     assert len(refused("/v1/models", "X" * 5000).message) < 200
+    assert refused("/v1beta/models/a:generateContent", "GET").allow == "POST, OPTIONS"
+
+
+@pytest.mark.parametrize("path", ["/v1/models/a", "/v1beta/models/a:predict"])
+def test_what_cannot_be_done_with_a_model_is_told_with_what_can(path):
+    error = refused(path, "POST")
+    assert error.kind is Kind.UNKNOWN_OBJECT
+    assert ":streamGenerateContent" in error.message
 
 
 @pytest.mark.parametrize("path", TABLE)
@@ -92,6 +108,10 @@ def test_every_path_takes_options(path):
         ("//v1//models", None),
         ("/proxy/v1/messages", "/v1/messages"),
         ("/v1/v1/models/a", "/v1/models/a"),
+        ("/v1/v1/models/a:generateContent", "/v1/models/a:generateContent"),
+        ("/v1/v1beta/models/a:generateContent", "/v1beta/models/a:generateContent"),
+        ("/v1/v1beta/models", "/v1beta/models"),
+        ("/models/a:generateContent", "/v1/models/a:generateContent"),
     ],
 )
 def test_a_path_beside_the_right_one_is_told_so(path, right):
@@ -122,6 +142,11 @@ def test_no_path_breaks_the_search(rest):
         *((path, path) for path in TABLE),
         ("/v1/models/a/b", "/v1/models/{id}"),
         ("/v1/models/", "/v1/models/{id}"),
+        ("/v1beta/models/a", "/v1beta/models/{id}"),
+        ("/v1/models/a:b:generateContent", "/v1/models/{id}:generateContent"),
+        ("/v1beta/models/a:countTokens", "/v1beta/models/{id}:countTokens"),
+        ("/v1beta/models/a:invented", "/v1beta/models/{id}"),
+        ("/v1beta/nowhere", "other"),
         ("/v1/chat/completions/", "other"),
         ("/wp-login.php", "other"),
         ("", "other"),

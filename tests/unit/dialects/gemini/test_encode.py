@@ -45,8 +45,8 @@ def a_reply(**more):
     )
 
 
-def encoded(*verbs, framing="sse", **more):
-    encoder = Encoder(a_reply(**more), Meter(), framing=framing)
+def encoded(*verbs, **more):
+    encoder = Encoder(a_reply(**more), Meter())
     play([BEGIN, *verbs], encoder)
     return encoder
 
@@ -97,16 +97,16 @@ def test_a_stream_is_data_lines_and_nothing_else():
 
 
 def test_without_alt_sse_a_stream_is_one_array():
-    body = b"".join(encoded(("thinking", "hm"), ("text", "a"), END, framing="array").frames)
+    body = b"".join(encoded(("thinking", "hm"), ("text", "a"), END, array=True).frames)
     assert body.startswith(b'[{"candidates":[')
     assert body.count(b'"}\n,{"candidates":[') == 2
     assert body.endswith(b'"responseId":"R1"}]')
     assert [c["candidates"][0]["index"] for c in orjson.loads(body)] == [0, 0, 0]
     call = [("tool_call", 0, "1", "f"), ("call_done", 0)]
     for verbs in ([END], [*call, END], [("fail", GatewayError(Kind.OVERLOADED))]):
-        assert isinstance(orjson.loads(b"".join(encoded(*verbs, framing="array").frames)), list)
+        assert isinstance(orjson.loads(b"".join(encoded(*verbs, array=True).frames)), list)
     cut = [("text", "a"), ("fail", GatewayError(Kind.OVERLOADED))]
-    document = orjson.loads(b"".join(encoded(*cut, framing="array").frames))
+    document = orjson.loads(b"".join(encoded(*cut, array=True).frames))
     assert document[1]["error"]["status"] == "UNAVAILABLE"
 
 
@@ -265,7 +265,12 @@ def test_an_error_says_how_long_to_wait():
         "code": 400,
         "message": "No.",
         "status": "INVALID_ARGUMENT",
-        "details": [],
+        "details": [
+            {
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": [{"field": "contents", "description": "No."}],
+            }
+        ],
     }
 
 
@@ -463,5 +468,5 @@ def test_what_is_encoded_is_decoded_as_it_was(verbs):
 
 @given(answers())
 def test_both_framings_hold_the_same_chunks(verbs):
-    as_array = orjson.loads(b"".join(encoded(*verbs, framing="array").frames))
+    as_array = orjson.loads(b"".join(encoded(*verbs, array=True).frames))
     assert as_array == chunks_of(*verbs)

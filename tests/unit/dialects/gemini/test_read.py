@@ -37,7 +37,7 @@ HELLO = [{"role": "user", "parts": [{"text": "Hi"}]}]
 
 
 def read(body, *, stream=False):
-    return read_request(body, model="m", stream=stream)
+    return read_request(body, stream=stream)
 
 
 def read_parts(*parts, role="user"):
