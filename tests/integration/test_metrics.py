@@ -308,7 +308,7 @@ async def test_calls_that_wait_are_seen_waiting_and_counted_when_they_go():
         tables = (upstream(up.url) + "concurrency = 1\n", SPELT)
         async with gateway(config_text(*tables, admin=ADMIN)) as front:
             asked = asyncio.gather(front.chat("smart"), front.chat("smart"))
-            await settled(lambda: len(front.running.gateway.means.queue))
+            await settled(lambda: len(front.running.gateway.means.queue) and up.requests)
             waiting = await scraped(front)
             go_on.set()
             await asked
