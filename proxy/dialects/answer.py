@@ -145,7 +145,10 @@ class Translation(Decoded):
         self._encoder = encoder
         self._meter = meter
         self._reply = reply
-        self.answer_id = ""
+
+    @property
+    def answer_id(self) -> str:
+        return self._encoder.answer_id
 
     @property
     def committed(self) -> bool:
@@ -202,10 +205,7 @@ class Whole(Decoded):
         self._write_answer = write_answer
         self._reply = reply
         self.committed = False
-
-    @property
-    def answer_id(self) -> str:
-        return self._collected.answer_id
+        self.answer_id = ""
 
     def feed(self, data: bytes) -> bytes:
         if self._gathered is not None:
@@ -230,6 +230,7 @@ class Whole(Decoded):
             return b""
         document = self._write_answer(self._collected, self._reply, self.usage())
         self.committed = True
+        self.answer_id = _id_of(document)
         return orjson.dumps(document)
 
 
@@ -270,7 +271,7 @@ class WholeSplice:
         if self.error is not None or not isinstance(document, dict):
             return b""
         self.committed = True
-        self.answer_id = str(document.get("id") or document.get("responseId") or "")
+        self.answer_id = _id_of(document)
         self._usage = self._read_usage(document)
         return body
 
@@ -294,6 +295,10 @@ def _play_document(body: bytes, decoder: Decoder, turn: Encoder | Collected) -> 
         turn.fail(error)
     else:
         decoder.answer(document)
+
+
+def _id_of(document: dict[str, Any]) -> str:
+    return str(document.get("id") or document.get("responseId") or "")
 
 
 def _parsed(body: bytes) -> object:

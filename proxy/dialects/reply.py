@@ -86,6 +86,8 @@ class Encoder(Turn, Protocol):
     committed: bool
     ended: bool
     error: GatewayError | None
+    answer_id: str
+    """What the client reads as the answer's id; empty until ``begin``."""
 
 
 class Meter:

@@ -119,6 +119,18 @@ async def test_the_row_has_what_is_worth_keeping():
     assert row["answer_id"]
 
 
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_it_is_found_by_the_id_that_its_client_reads(surface, dialect, stream):
+    answer = spoken.streamed(dialect) if stream else spoken.told(dialect)
+    async with in_front_of([answer], dialect) as (front, _):
+        answered = await front.ask(surface, stream=stream)
+        read = answered.data[0] if stream else answered.json
+        answer_id = (read.get("message") or read)["id"]
+        assert (await usage_of(front, answer_id)).json["request_id"] == answered.headers["x-request-id"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_it_is_found_by_the_answers_id_too_and_the_newest_counts(stream):
     answer = spoken.streamed("openai-chat") if stream else spoken.told("openai-chat")

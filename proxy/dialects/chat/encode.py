@@ -71,6 +71,7 @@ class Encoder:
         self.committed = False
         self.ended = False
         self.error: GatewayError | None = None
+        self.answer_id = ""
         self._reply = reply
         self._meter = meter
         self._seals = None if reply.remember is None else _Seals(reply)
@@ -90,9 +91,10 @@ class Encoder:
         if self._head:
             return
         reply = self._reply
+        self.answer_id = _client_id(answer_id, reply)
         told = orjson.dumps(
             {
-                "id": _client_id(answer_id, reply),
+                "id": self.answer_id,
                 "object": "chat.completion.chunk",
                 "created": reply.created,
                 "model": reply.model,

@@ -49,6 +49,7 @@ class Encoder:
         self.error: GatewayError | None = None
         self._reply = reply
         self._meter = meter
+        self.answer_id = ""
         self._identity = b""
         self._fresh = True
         self._spoke = False
@@ -64,9 +65,10 @@ class Encoder:
             self._frame(b"data: ", b"\n\n")
 
     def begin(self, model: str, answer_id: str) -> None:  # noqa: ARG002 - the client's name is told
+        self.answer_id = _answer_id(answer_id, self._reply)
         self._identity = b',"modelVersion":%b,"responseId":%b}' % (
             orjson.dumps(self._reply.model),
-            orjson.dumps(_answer_id(answer_id, self._reply)),
+            orjson.dumps(self.answer_id),
         )
         self._prepare()
 

@@ -55,6 +55,7 @@ class Encoder:
         self.committed = False
         self.ended = False
         self.error: GatewayError | None = None
+        self.answer_id = ""
         self._reply = reply
         self._meter = meter
         self._saw = meter.saw
@@ -75,8 +76,9 @@ class Encoder:
         if self._begun:
             return
         self._begun = True
+        self.answer_id = message_id(answer_id, self._reply)
         message: dict[str, Any] = {
-            "id": message_id(answer_id, self._reply),
+            "id": self.answer_id,
             "type": "message",
             "role": "assistant",
             "model": self._reply.model,

@@ -72,7 +72,7 @@ class Encoder:
         self.response: dict[str, Any] | None = None
         self._reply = reply
         self._meter = meter
-        self._response_id = ""
+        self.answer_id = ""
         self._sequence = 0
         self._output: list[dict[str, Any]] = []
         # What is open: a part's kind ("" for none), the item it is in, and the bytes around each of its deltas.
@@ -120,11 +120,11 @@ class Encoder:
             self._waiting[index].deltas.append(delta)
 
     def begin(self, model: str, answer_id: str) -> None:  # noqa: ARG002  # the client is told the name that it used
-        if self._response_id:
+        if self.answer_id:
             return
         for prefix in _ID_PREFIXES:
             answer_id = answer_id.removeprefix(prefix)
-        self._response_id = f"resp_{answer_id or self._reply.mint()}"
+        self.answer_id = f"resp_{answer_id or self._reply.mint()}"
         response = self._response("in_progress")
         self._emit("response.created", {"response": response})
         self._emit("response.in_progress", {"response": response})
@@ -440,7 +440,7 @@ class Encoder:
 
     def _response(self, status: str, **said: Any) -> dict[str, Any]:
         return {
-            "id": self._response_id,
+            "id": self.answer_id,
             "object": "response",
             "created_at": self._reply.created,
             "status": status,
