@@ -128,7 +128,9 @@ async def test_it_is_found_by_the_id_that_its_client_reads(surface, dialect, str
         answered = await front.ask(surface, stream=stream)
         read = answered.data[0] if stream else answered.json
         answer_id = (read.get("message") or read)["id"]
-        assert (await usage_of(front, answer_id)).json["request_id"] == answered.headers["x-request-id"]
+        assert (await usage_of(front, answer_id)).json["request_id"] == answered.headers[
+            "x-request-id"
+        ]
 
 
 @pytest.mark.parametrize("stream", [False, True])

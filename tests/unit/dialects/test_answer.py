@@ -119,6 +119,16 @@ def test_metadata_alone_commits_nothing(client, upstream):
     assert one.committed
 
 
+@pytest.mark.parametrize(("client", "upstream"), EVERY)
+@pytest.mark.parametrize("stream", [False, True])
+def test_its_id_is_the_one_that_the_client_reads(client, upstream, stream):
+    one = answer(client, upstream, stream=stream, document=not stream)
+    told = spoken.stream(upstream) if stream else json.dumps(spoken.document(upstream)).encode()
+    out = one.feed(told) + one.finish()
+    assert one.answer_id
+    assert json.dumps(one.answer_id).encode() in out
+
+
 def test_a_spliced_document_is_its_bytes():
     body = b' {"id":"a", "usage": {"x": 1.50} }'
     one = WholeSplice(lambda document: Usage(output=3), lambda: 42)

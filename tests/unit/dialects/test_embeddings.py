@@ -89,6 +89,12 @@ def test_each_request_of_a_batch_names_the_model_that_is_called():
     assert plan("gemini", whole, "gemini").body == json.dumps(whole).encode()
 
 
+def test_a_single_request_names_the_model_that_is_called():
+    made = plan("gemini", {"model": "models/up/m", "content": CONTENT}, "gemini", strict=True)
+    assert made.path == "/v1beta/models/m:embedContent"
+    assert json.loads(made.body) == {"model": "models/m", "content": CONTENT}
+
+
 def test_what_google_embeds_beside_texts_is_estimated_by_its_size():
     picture = {"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": "x" * 400}}]}}
     _, usage = answered(plan("gemini", picture, "gemini"), {"embedding": {"values": [1.0]}})
@@ -184,6 +190,13 @@ def test_one_request_gets_one_vector():
     assert usage == Usage(input=1, estimated=True)
 
 
+def test_what_openai_does_not_take_is_named():
+    document = {"content": CONTENT, "title": "t", "invented": 1}
+    assert plan("gemini", document, "openai-chat").dropped == {"title", "unknown"}
+    with pytest.raises(GatewayError):
+        plan("gemini", document, "openai-chat", strict=True)
+
+
 @pytest.mark.parametrize(
     ("document", "param"),
     [
@@ -231,6 +244,14 @@ def test_an_answer_without_all_the_vectors_is_malformed(document):
     assert answer.finish() == b""
     assert answer.error is not None
     assert (answer.error.kind, answer.committed) == (Kind.MALFORMED, False)
+
+
+def test_a_list_without_all_the_vectors_is_malformed():
+    answer = plan("gemini", BATCH, "openai-chat").answer(DOCUMENT)
+    answer.feed(json.dumps({"data": OPENAI["data"][:1]}).encode())
+    assert answer.finish() == b""
+    assert answer.error is not None
+    assert answer.error.kind is Kind.MALFORMED
 
 
 @pytest.mark.parametrize(

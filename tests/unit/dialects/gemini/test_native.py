@@ -53,8 +53,9 @@ def test_the_bytes_stay_as_they_are(document):
 @pytest.mark.parametrize("seal", [FOREIGN, wrap("ant", "x"), NONE, write_seal(wrap("ant", "é"))])
 def test_a_seal_of_another_provider_goes_and_a_call_gets_the_word_that_passes(name, seal):
     thought = {"text": "hm", "thought": True}
-    document = request({**thought, name: seal}, {**CALL, name: seal}, {**CALL, name: OWN})
-    kept = request(thought, {**CALL, name: SKIP}, {**CALL, name: OWN})
+    stays = ({**CALL, name: OWN}, {**CALL, name: SKIP})
+    document = request({**thought, name: seal}, {**CALL, name: seal}, *stays)
+    kept = request(thought, {**CALL, name: SKIP}, *stays)
     assert json.loads(sent(document)) == kept
 
 
@@ -92,6 +93,13 @@ def test_an_override_replaces_either_spelling():
     document: dict[str, Any] = {"generationConfig": {"max_output_tokens": 9}}
     assert apply_settings(document, {}, {"max_completion_tokens": 5})
     assert document == {"generationConfig": {"maxOutputTokens": 5}}
+
+
+@pytest.mark.parametrize(("document", "edited"), [({}, True), ({"generationConfig": 1}, True)])
+def test_settings_make_their_place_or_leave_what_google_will_refuse(document, edited):
+    config = document.get("generationConfig", {"temperature": 1})
+    assert apply_settings(document, {"temperature": 1}, {}) == edited
+    assert document == {"generationConfig": config}
 
 
 def test_without_settings_nothing_is_added():

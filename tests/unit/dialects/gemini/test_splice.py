@@ -127,6 +127,14 @@ def test_content_commits(parts, committed):
     assert one.committed is committed
 
 
+@pytest.mark.parametrize("candidates", [None, 1, {}, [None], ["said"]])
+def test_candidates_that_are_none_are_passed_on_unread(candidates):
+    one = splice()
+    odd = frame({"candidates": candidates}, b"\n\n")
+    assert one.feed(odd) == odd
+    assert (one.committed, one.ended, one.seen) == (False, False, 0)
+
+
 @pytest.mark.parametrize("finish", ["STOP", "MAX_TOKENS", "SAFETY", "A_WORD_OF_TOMORROW", 1])
 def test_a_finish_reason_commits_and_ends(finish):
     one = splice()
