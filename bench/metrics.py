@@ -21,7 +21,9 @@ import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from proxy.app import Running, _settle_memory, start
+from proxy.app.assembly import start
+from proxy.app.daemon import settle_memory
+from proxy.app.running import Running
 from proxy.config import loads
 from proxy.errors import GatewayError, Kind
 from proxy.log import open_log
@@ -125,7 +127,7 @@ async def _measure(running: Running, models: int) -> None:
     counted = (gateway.means.metrics, gateway.books.metrics)
     page = Page(counted, look(gateway), process)
     text = generate_latest(page)
-    _settle_memory()
+    settle_memory()
     print(f"\na scrape of {text.count(b'splice_')} samples, {len(text) / 1024:.0f} KiB, ms")
 
     async def inline() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from proxy import app
+from proxy.app import demonstration
 
 
 def run(args: argparse.Namespace) -> int:
-    return app.demo(args.port)
+    return demonstration.demo(args.port)

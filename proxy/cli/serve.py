@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from proxy import app
+from proxy.app import daemon
 from proxy.cli import EX_CONFIG, extensions
 from proxy.cli.output import complain
 from proxy.config import ConfigError, find
@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
         complain(f"found aiohttp's {' and '.join(slow)} in Python, expected C; {extensions.TODO}")
         return EX_CONFIG
     try:
-        return app.serve(find(args.config, os.environ))
+        return daemon.serve(find(args.config, os.environ))
     except ConfigError as error:
         complain(str(error))
         return EX_CONFIG

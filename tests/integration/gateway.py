@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from proxy.app import Running, start
+from proxy.app.assembly import start
+from proxy.app.running import Running
 from proxy.config import admin_socket, key_hash, loads
 from proxy.log import Log
 from tests.integration.scripted import Scripted, settled

@@ -1,0 +1,180 @@
+"""The composition root: a configuration becomes objects that know each other, and these a gateway that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import sqlite3
+import ssl
+import time
+from collections.abc import Mapping
+
+from proxy import __version__
+from proxy.app.choices import adopt_keys, check_keys, chosen, counts_tokens, reads_on, tally
+from proxy.app.running import Running
+from proxy.billing import database
+from proxy.billing.books import Books
+from proxy.billing.directory import Directory
+from proxy.billing.keys import Keyring
+from proxy.billing.ledger import ReadTooLong
+from proxy.billing.options import Refused
+from proxy.billing.state import Unusable
+from proxy.billing.wallets import Wallets
+from proxy.config import Config, ConfigError
+from proxy.dialects.chat.encode import error_frame as chat_error_frame
+from proxy.dialects.gemini.encode import error_frame as gemini_error_frame
+from proxy.dialects.memory import Memory
+from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.dialects.responses.encode import error_frame as responses_error_frame
+from proxy.log import Bridge, Log
+from proxy.metrics import Metrics
+from proxy.notify import Notifier
+from proxy.relay.means import Means
+from proxy.relay.queue import Queue
+from proxy.relay.settlement import Settlement
+from proxy.routing.catalog import Catalog
+from proxy.routing.limits import KeyLimits
+from proxy.routing.pool import Pool
+from proxy.server import routes
+from proxy.server.gateway import Gateway
+from proxy.server.listeners import CannotListen
+from proxy.upstream.connections import Connections, system_tls
+
+SWEEP = 0.25
+"""Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
+
+
+async def start(
+    config: Config,
+    log: Log,
+    environ: Mapping[str, str],
+    *,
+    sweep: float = SWEEP,
+    tls: ssl.SSLContext | None = None,
+) -> Running:
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, ConfigError, Unusable.
+
+    ``tls`` is what upstreams are verified against; by default the system's certificates.
+    """
+    bridge = Bridge(log)
+    root = logging.getLogger()
+    root.handlers = [bridge]
+    root.setLevel(logging.WARNING)
+    books, tls = await asyncio.gather(
+        Books.open(
+            config.state.directory, log, wall=time.time, retain=config.state.retain_requests
+        ),
+        _verification(config, tls),
+    )
+    keyring = Keyring(config.keys)
+    wallets = Wallets(config.keys)
+    try:
+        directory = await _directory(config, books, keyring, wallets)
+    except (ConfigError, Unusable):
+        await books.close()
+        raise
+    connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
+    loop = asyncio.get_running_loop()
+    pool = Pool(config, loop.time())
+    catalog = Catalog(config)
+    metrics = _metrics()
+    settlement = Settlement(log, books, tally(config, catalog, metrics), time.time)
+    means = Means(
+        loop=loop,
+        clock=time.time,
+        queue=Queue(),
+        pool=pool,
+        wallets=wallets,
+        connections=connections,
+        **chosen(config),
+        frame_error={
+            "chat": chat_error_frame,
+            "messages": messages_error_frame,
+            "responses": responses_error_frame,
+            "gemini": gemini_error_frame,
+        },
+        settle=settlement.settle,
+        metrics=metrics,
+    )
+    gateway = Gateway(
+        config=config,
+        catalog=catalog,
+        keyring=keyring,
+        pool=pool,
+        key_limits=KeyLimits(config.models, config.limits.concurrency),
+        counts_tokens=counts_tokens(config) or directory.roster.counts_tokens,
+        reads_on=reads_on(config),
+        means=means,
+        books=books,
+        directory=directory,
+        memory=Memory(),
+        log=log,
+        clock=time.time,
+        now=loop.time,
+        routes=routes.find,
+        version=__version__,
+        started=loop.time(),
+    )
+    running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
+    try:
+        await _recount(books, wallets, pool, config, loop.time())
+        await running.listen()
+    except (CannotListen, Unusable):
+        await running.close()
+        raise
+    return running
+
+
+async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wallets) -> Directory:
+    """Return the keys of the database beside those of ``config``. Raises ConfigError, Unusable."""
+    try:
+        found = await Directory.open(books.ledger, keyring, wall=time.time, wallets=wallets)
+    except (sqlite3.Error, Refused) as error:
+        path = config.state.directory / database.NAME
+        raise Unusable(f"cannot read the keys in {path}: {error}; restore a backup") from error
+    check_keys(config, found)
+    adopt_keys(config, found)
+    return found
+
+
+async def _recount(books: Books, wallets: Wallets, pool: Pool, config: Config, now: float) -> None:
+    """Have wallets and the budgets of accounts go on with what was spent before. Raises Unusable."""
+    try:
+        if wallets.uncounted:
+            wallets.count(await books.spent_by_wallets(), time.time())
+        if any(account.budget_usd is not None for account in config.accounts):
+            for name, spent in (await books.spent_by_accounts()).items():
+                seat = pool.seat(name)
+                if seat is not None and seat.budget is not None:
+                    seat.spend(spent.within(seat.budget.period), now, time.time())
+    except (ReadTooLong, sqlite3.Error) as error:
+        raise Unusable(
+            f"cannot add up what was spent ({error}), expected a ledger that can be read; try again"
+        ) from error
+
+
+async def _verification(config: Config, tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """Return what upstreams are verified against, made in a thread; None if nobody is called over TLS."""
+    if tls is not None:
+        return tls
+    called = [
+        url
+        for account in config.accounts
+        for provider in (config.providers[account.provider],)
+        for url in (account.base_url or provider.base_url, *provider.base_urls.values())
+    ]
+    return await asyncio.to_thread(system_tls) if any(map(_is_secure, called)) else None
+
+
+def _is_secure(url: str) -> bool:
+    return url.startswith("https:")
+
+
+def _metrics() -> Metrics:
+    """Return the metrics of a gateway that starts now."""
+    metrics = Metrics()
+    metrics.build.set((__version__, platform.python_version()), 1)
+    metrics.config_taken.set((), 1)
+    metrics.config_taken_at.set((), time.time())
+    return metrics
