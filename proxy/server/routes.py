@@ -44,10 +44,18 @@ _GEMINI: Mapping[str, Mapping[str, Endpoint]] = {
 """What can be done with a model whose name stands in the path."""
 
 
+_LONGEST_WORD = 24
+"""Characters of the longest word in a path that are shown where the path is nobody's: keys are longer."""
+_LONGEST_PATH = 100
+
+
 def find(exchange: Exchange) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
-    methods = TABLE.get(path) or _named(path)
+    methods = TABLE.get(path)
+    if methods is None:
+        exchange.record.route = _shown(path)
+        methods = _named(path)
     if methods is None:
         raise _unknown(path)
     method = exchange.request.method
@@ -77,6 +85,15 @@ def template(path: str) -> str:
         if path.startswith(beginning):
             return gemini_path.template(path) or beginning + "{id}"
     return OTHER
+
+
+def _shown(path: str) -> str:
+    """Return what the log tells of a path. What is long in one of nobody's may be a key that strayed into it."""
+    known = template(path)
+    if known != OTHER:
+        return known
+    words = (word if len(word) <= _LONGEST_WORD else "…" for word in path.split("/"))
+    return "/".join(words)[:_LONGEST_PATH]
 
 
 def _named(path: str) -> Mapping[str, Endpoint] | None:

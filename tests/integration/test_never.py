@@ -79,6 +79,25 @@ async def test_no_prompt_completion_or_key_is_in_a_log_a_metric_the_database_or_
         assert secret not in kept
 
 
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        (f"/v1/models/{KEY}", "/v1/models/{id}"),
+        (f"/v1beta/models/{KEY}:countTokens", "/v1beta/models/{id}:countTokens"),
+        (f"/v1/usage/{KEY}", "/v1/usage/{id}"),
+        (f"/v1/{KEY}/models", "/v1/…/models"),
+        ("/v1/v1/chat/completions", "/v1/v1/chat/completions"),
+        ("/a" * 100, "/a" * 50),
+    ],
+)
+async def test_no_key_that_strayed_into_a_path_is_in_the_log(path, route):
+    async with in_front_of([]) as (front, _):
+        await front.get(path)
+        (line,) = await front.requests(1)
+        assert line["route"] == route
+        assert KEY not in json.dumps(front.lines)
+
+
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("status", ["401 No", "402 No", "403 No", "429 No", "500 No", "503 No"])
 async def test_no_upstream_credential_cookie_or_word_about_our_account_is_at_a_client(

@@ -17,7 +17,8 @@ from proxy.server.routes import TABLE, find, template
 def asked(path: str, method: str = "GET", **headers: str) -> Any:
     """As much of an exchange as is looked at."""
     request = SimpleNamespace(method=method, headers=headers)
-    return SimpleNamespace(path=path, request=request, delivery=SimpleNamespace(bodiless=False))
+    record, delivery = SimpleNamespace(route=path), SimpleNamespace(bodiless=False)
+    return SimpleNamespace(path=path, request=request, record=record, delivery=delivery)
 
 
 def refused(path: str, method: str = "GET") -> GatewayError:
