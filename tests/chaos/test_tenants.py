@@ -182,7 +182,7 @@ class Tenant:
                 "message"
             ].replace("req_00000000000000000000000000", "ID")
         # All of them have had an answer with this id; whose it is depends on who asks.
-        by_answer = (await get("/v1/usage/msg_1")).json
+        by_answer = (await get("/v1/usage/chatcmpl-1")).json
         assert by_answer["request_id"] in told
 
 
