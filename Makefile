@@ -23,7 +23,7 @@ SOURCES := proxy tests $(wildcard bench)
 PURE       := proxy/dialects/*,proxy/routing/*,proxy/billing/keys.py,proxy/billing/prices.py,proxy/billing/credit.py,proxy/billing/spent.py,proxy/billing/wallets.py
 PURE_TESTS := tests/unit/dialects tests/unit/routing tests/unit/billing
 
-.PHONY: help setup setup-run run test check fmt lint unit chaos bench corpus prices covered coverage install uninstall
+.PHONY: help setup setup-run run test check fmt lint unit chaos audit bench corpus prices covered coverage install uninstall
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -80,6 +80,10 @@ unit: setup
 # bytes; SPLICE_CHAOS_SEED is what is drawn from.
 chaos: setup ## every fault at length, which takes minutes: the tables of docs/reliability.md
 	@SPLICE_CHAOS_REQUESTS=$${SPLICE_CHAOS_REQUESTS:-1000} $(BIN)/pytest -q -m "" --timeout=1800 tests/chaos
+
+# SPLICE_AUDIT_REQUESTS is how many requests; a million take some twenty minutes.
+audit: setup ## many requests of every kind, and the books against providers and balances
+	@SPLICE_AUDIT_REQUESTS=$${SPLICE_AUDIT_REQUESTS:-1000000} $(BIN)/pytest -q tests/chaos/test_audit.py
 
 bench: setup ## the benchmark table
 	@$(BIN)/python -m bench.gateway

@@ -114,8 +114,11 @@ class Meter:
         return Usage(input=estimate_input(), output=self.seen, estimated=True)
 
     def broken_off(self, estimate_input: Callable[[], int]) -> Usage:
-        """Return the usage of an answer without its end: what the upstream told, and no less output than came."""
-        return at_least(self.usage(estimate_input), self.seen)
+        """Return the usage of an answer without its end: what the upstream told, and no less output than came.
+
+        It is an estimate: what an upstream has told before the end may have grown since.
+        """
+        return at_least(self.usage(estimate_input), self.seen)._replace(estimated=True)
 
     @property
     def seen(self) -> int:

@@ -435,7 +435,9 @@ class MessagesSplice(NamedSplice):
 
     def usage(self) -> Usage:
         found = super().usage()
-        return found if self._told_output else at_least(found, self.events)
+        if self._told_output:
+            return found
+        return at_least(found, self.events)._replace(estimated=True)
 
     def _look(self, kind: str, document: dict[str, Any]) -> None:
         if kind == "error" or document.get("error"):

@@ -338,9 +338,12 @@ async def test_the_books_tell_how_far_behind_they_are_and_what_room_they_have(mo
         waiting = await scraped(front)
         held.set()
         await settled(lambda: not books.behind)
-        found = await scraped(front)
         directory = books.directory
-        size = sum((directory / name).stat().st_size for name in ("ledger.db", "ledger.db-wal"))
+        files = [directory / name for name in ("ledger.db", "ledger.db-wal")]
+        before = sum(one.stat().st_size for one in files)
+        found = await scraped(front)
+        # The batch that is being booked may still be growing the second file.
+        after = sum(one.stat().st_size for one in files)
         shutil.rmtree(directory)
         gone = await scraped(front)
     began = found["config_last_reload_success_timestamp_seconds"]
@@ -348,7 +351,7 @@ async def test_the_books_tell_how_far_behind_they_are_and_what_room_they_have(mo
     assert began - 1 < waiting["ledger_oldest_pending_timestamp_seconds"] < began + 30
     assert not about(found, "ledger_pending_records", "ledger_oldest_pending_timestamp_seconds")
     assert found["ledger_rows_written_total"] == 1
-    assert found["database_size_bytes"] == size
+    assert before <= found["database_size_bytes"] <= after
     assert found["state_free_bytes"] > 0
     assert not about(gone, "database_size_bytes", "state_free_bytes")
     listed = front.running.gateway.means.tariff.listed.date

@@ -49,7 +49,7 @@ class GeminiSplice(Splice):
             return Usage(input=self._estimate_input(), output=self._meter.seen, estimated=True)
         if self.ended and self.error is None:
             return reported
-        return at_least(reported, self._meter.seen)
+        return at_least(reported, self._meter.seen)._replace(estimated=True)
 
     def _plain(self, whole: bytes) -> int:  # noqa: ARG002 - every chunk tells usage
         return 0

@@ -111,6 +111,15 @@ def test_a_stream_that_breaks_off_has_cost_what_came(client, upstream):
 
 
 @pytest.mark.parametrize(("client", "upstream"), EVERY)
+def test_what_was_told_before_the_end_is_an_estimate_however_little_came(client, upstream):
+    one = answer(client, upstream, stream=True)
+    one.feed(spoken.metadata(upstream) + spoken.text(upstream, "a"))
+    assert one.usage().estimated
+    one.fail(GatewayError(Kind.CLIENT_CLOSED))
+    assert (one.usage().output, one.usage().estimated) == (1, True)
+
+
+@pytest.mark.parametrize(("client", "upstream"), EVERY)
 def test_metadata_alone_commits_nothing(client, upstream):
     one = answer(client, upstream, stream=True)
     one.feed(spoken.metadata(upstream))

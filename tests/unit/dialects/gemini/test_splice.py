@@ -191,6 +191,12 @@ def test_a_refused_prompt_ends_the_stream_and_costs_nothing():
     assert (one.committed, one.error, one.usage()) == (True, None, Usage())
 
 
+def test_what_was_told_before_the_end_is_an_estimate():
+    one = splice()
+    one.feed(frame(said("a", **usage(11, 1))))
+    assert one.usage() == Usage(input=11, output=1, estimated=True)
+
+
 def test_without_usage_it_is_estimated():
     one = splice()
     call = {"functionCall": {"name": "f", "args": {"city": "Oslo"}}}
