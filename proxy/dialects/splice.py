@@ -437,7 +437,10 @@ class MessagesSplice(NamedSplice):
         found = super().usage()
         if self._told_output:
             return found
-        return at_least(found, self.events)._replace(estimated=True)
+        found = at_least(found, self.events)
+        if self.ended and self.error is None:
+            return found
+        return found._replace(estimated=True)
 
     def _look(self, kind: str, document: dict[str, Any]) -> None:
         if kind == "error" or document.get("error"):

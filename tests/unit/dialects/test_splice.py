@@ -313,6 +313,15 @@ def test_a_message_that_stops_in_the_middle_is_an_error_event():
     assert splice.usage().estimated
 
 
+@pytest.mark.parametrize(("told", "output", "estimated"), [(7, 7, False), (1, 3, True)])
+def test_usage_that_is_told_at_the_start_alone_counts_if_no_more_came(told, output, estimated):
+    message = {"id": "msg_1", "usage": {"input_tokens": 5, "output_tokens": told}}
+    start = json.dumps({"type": "message_start", "message": message}).encode()
+    splice = messages()
+    run(splice, b"event: message_start\ndata: %b\n\n" % start + OPEN + HI * 3, SHUT + OVER)
+    assert splice.usage() == Usage(input=5, output=output, estimated=estimated)
+
+
 def test_an_error_event_is_put_into_our_words():
     splice = messages()
     out = run(splice, BEGIN + OPEN + HI, BROKEN + HI)
