@@ -93,7 +93,10 @@ class Exchange:
 
     def answering(self) -> None:
         """Note that bytes go out past aiohttp, which must not answer too."""
-        cast(Guard, self.request.protocol).answering = True
+        guard = cast(Guard, self.request.protocol)
+        guard.answering = True
+        if guard.is_last:
+            self.delivery.close_after()
 
     def json(self, status: int, document: Any, fields: bytes = b"") -> None:
         """Answer with a JSON document."""
