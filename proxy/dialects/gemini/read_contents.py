@@ -78,6 +78,11 @@ class Contents:
         parts: list[Part] = []
         for part in content.objects("parts"):
             self._read(part, parts)
+        if role == "user":
+            if any(isinstance(part, Call) for part in parts):
+                raise content.wrong("role", '"model", since it calls a function')
+            # Sealed thinking is the model's too, and no provider takes it in a user's mouth.
+            parts = [part for part in parts if not isinstance(part, Redacted)]
         return Turn(role, parts)
 
     def _read(self, part: Fields, parts: list[Part]) -> None:

@@ -76,6 +76,18 @@ def test_roles_are_user_and_model_and_a_missing_one_is_the_user():
     ]
 
 
+@pytest.mark.parametrize("role", [None, "", "user", "function"])
+def test_only_the_model_calls_and_is_sealed(role):
+    call = {"functionCall": {"name": "f"}}
+    with pytest.raises(GatewayError) as caught:
+        read({"contents": [{"parts": [call], **({} if role is None else {"role": role})}]})
+    assert (caught.value.status, caught.value.param) == (400, "contents[0].role")
+    seal = base64.b64encode(envelope.wrap_blocks([Redacted("x")]).encode()).decode()
+    sealed = {"text": "t", "thought": True, "thoughtSignature": seal}
+    assert Redacted("x") in read_parts(sealed, role="model")
+    assert read_parts(sealed, {"text": "a"}, role="user") == [Text("a")]
+
+
 def test_the_method_says_whether_it_streams_and_usage_always_comes():
     streamed = read({"contents": HELLO, "model": "models/m"}, stream=True)
     assert streamed == Conversation(
