@@ -38,6 +38,7 @@ from proxy.routing.catalog import Catalog
 from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server import routes
+from proxy.server.documents import Documents
 from proxy.server.gateway import Gateway
 from proxy.server.listeners import CannotListen
 from proxy.upstream.connections import Connections, system_tls
@@ -115,6 +116,7 @@ async def start(
         clock=time.time,
         now=loop.time,
         routes=routes.find,
+        documents=Documents.read(),
         version=__version__,
         started=loop.time(),
     )

@@ -108,25 +108,6 @@ async def model(gateway: Gateway, exchange: Exchange) -> None:
     exchange.json(200, listing.render_one(name, shape, int(gateway.clock()), pricing))
 
 
-async def front_page(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /: what this is, for whoever opens the base URL in a browser."""
-    base = (
-        gateway.config.server.public_url
-        or f"http://{exchange.request.headers.get('host', 'localhost')}"
-    )
-    lines = (
-        f"Splice {gateway.version}: one URL and one key for every model.",
-        "",
-        f"OpenAI SDKs      base_url = {base}/v1",
-        f"Anthropic SDKs   base_url = {base}   (Google's SDKs too)",
-        f"Claude Code      ANTHROPIC_BASE_URL={base}",
-        f"Models           GET {base}/v1/models",
-        f"Health           {base}/healthz  {base}/readyz",
-        "Your key goes into Authorization: Bearer, or x-api-key.",
-    )
-    exchange.text("\n".join(lines) + "\n")
-
-
 async def hello(_: Gateway, exchange: Exchange) -> None:
     """GET and HEAD /api/hello: Claude Code warms its connection up with it."""
     exchange.json(200, {"message": "hello"})

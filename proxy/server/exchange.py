@@ -104,13 +104,15 @@ class Exchange:
         self.record.status = status
         self.delivery.document(status, fields, orjson.dumps(document))
 
-    def text(self, text: str) -> None:
-        """Answer with plain text."""
+    def page(self, body: bytes, kind: bytes) -> None:
+        """Answer with a document of the content type ``kind``."""
         self.answering()
         self.record.status = 200
-        self.delivery.document(
-            200, b"", text.encode("utf-8", "replace"), kind=b"text/plain; charset=utf-8"
-        )
+        self.delivery.document(200, b"", body, kind=kind)
+
+    def text(self, text: str) -> None:
+        """Answer with plain text."""
+        self.page(text.encode("utf-8", "replace"), b"text/plain; charset=utf-8")
 
     def empty(self, status: int, fields: bytes) -> None:
         """Answer with a head alone."""

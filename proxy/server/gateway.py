@@ -23,6 +23,7 @@ from proxy.routing.catalog import Catalog, Route
 from proxy.routing.limits import KeyLimits
 from proxy.routing.pool import Pool
 from proxy.server.auth import identify
+from proxy.server.documents import Documents
 from proxy.server.exchange import Exchange, address_of, cors_fields
 from proxy.server.failures import Failures
 from proxy.server.guard import Written
@@ -53,6 +54,7 @@ class Gateway:
     now: Callable[[], float]
     """The loop's time."""
     routes: Callable[[Exchange], Endpoint]
+    documents: Documents
     version: str
     started: float
     """When it was made, in the loop's time."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, gemini_path, usage
+from proxy.server import endpoints, front, gemini_path, usage
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -21,7 +21,10 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/usage": {"GET": usage.period},
     "/v1/usage/requests": {"GET": usage.history},
     "/v1/key": {"GET": usage.key},
-    "/": {"GET": endpoints.front_page},
+    "/": {"GET": front.front_page},
+    "/openapi.json": {"GET": front.document},
+    "/llms.txt": {"GET": front.document},
+    "/llms-full.txt": {"GET": front.document},
     "/api/hello": {"GET": endpoints.hello},
     "/healthz": {"GET": endpoints.healthz},
     "/readyz": {"GET": endpoints.readyz},
@@ -31,6 +34,7 @@ _NAMED: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/models/": {"GET": endpoints.model},
     "/v1beta/models/": {"GET": endpoints.model},
     "/v1/usage/": {"GET": usage.request},
+    "/docs/": {"GET": front.document},
 }
 """Beginnings of paths that end in somebody's name."""
 
