@@ -25,7 +25,7 @@ from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
 from proxy.routing.limits import Grant, Limiter, Refusal, admit, standing
-from proxy.server import gemini_path, listing, read_on
+from proxy.server import gemini_path, read_on
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
@@ -87,25 +87,6 @@ async def embeddings(gateway: Gateway, exchange: Exchange) -> None:
 async def embed_content(gateway: Gateway, exchange: Exchange) -> None:
     """POST /{v1,v1beta}/models/{id}:embedContent and :batchEmbedContents."""
     await _embed(gateway, exchange, "gemini")
-
-
-async def models(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models and /v1beta/models."""
-    key = gateway.identify(exchange)
-    names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
-    shape = listing.shape_of(exchange.path, exchange.request.headers)
-    pricing = partial(_pricing, gateway, key)
-    exchange.json(200, listing.render(names, shape, int(gateway.clock()), pricing))
-
-
-async def model(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models/{id} and /v1beta/models/{id}, whose id may hold slashes."""
-    key = gateway.identify(exchange)
-    name = gemini_path.name_in(exchange.path)
-    gateway.route(key, name, param="model")
-    shape = listing.shape_of(exchange.path, exchange.request.headers)
-    pricing = partial(_pricing, gateway, key)
-    exchange.json(200, listing.render_one(name, shape, int(gateway.clock()), pricing))
 
 
 async def front_page(gateway: Gateway, exchange: Exchange) -> None:
@@ -366,22 +347,6 @@ def _apply(document: dict[str, Any], route: Route) -> bool:
             document[name] = value
             edited = True
     return edited
-
-
-def _may_call(gateway: Gateway, key: Key, name: str) -> bool:
-    route = gateway.catalog.resolve(name)
-    return route is not None and route.is_open_to(key.models)
-
-
-def _pricing(gateway: Gateway, key: Key, name: str) -> dict[str, str] | None:
-    """Return what ``key`` pays for ``name`` where its first target answers; None if nobody knows."""
-    route = gateway.catalog.resolve(name)
-    if route is None:
-        return None
-    first = route.targets[0]
-    return gateway.means.tariff.pricing(
-        first.provider, first.model, route.name, key.price_multiplier, gateway.clock()
-    )
 
 
 def _recall(gateway: Gateway, key: Key, conversation: Conversation) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, gemini_path, usage
+from proxy.server import endpoints, gemini_path, models, usage
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -16,8 +16,8 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
     "/v1/responses": {"POST": endpoints.responses},
     "/v1/embeddings": {"POST": endpoints.embeddings},
-    "/v1/models": {"GET": endpoints.models},
-    "/v1beta/models": {"GET": endpoints.models},
+    "/v1/models": {"GET": models.every},
+    "/v1beta/models": {"GET": models.every},
     "/v1/usage": {"GET": usage.period},
     "/v1/usage/requests": {"GET": usage.history},
     "/v1/key": {"GET": usage.key},
@@ -28,8 +28,8 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
 }
 
 _NAMED: Mapping[str, Mapping[str, Endpoint]] = {
-    "/v1/models/": {"GET": endpoints.model},
-    "/v1beta/models/": {"GET": endpoints.model},
+    "/v1/models/": {"GET": models.one},
+    "/v1beta/models/": {"GET": models.one},
     "/v1/usage/": {"GET": usage.request},
 }
 """Beginnings of paths that end in somebody's name."""
