@@ -98,6 +98,7 @@ async def start(
             "gemini": gemini_error_frame,
         },
         settle=settlement.settle,
+        bind=books.objects.bind,
         metrics=metrics,
     )
     gateway = Gateway(
