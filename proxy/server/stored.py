@@ -15,7 +15,7 @@ from proxy.billing.objects import Kind as What
 from proxy.billing.objects import Object
 from proxy.config.model import Key, Target
 from proxy.dialects.plan import Asked
-from proxy.dialects.references import references
+from proxy.dialects.referring import references
 from proxy.dialects.responses.stored import make_stored_plan
 from proxy.errors import GatewayError, Kind, invalid, unknown_object
 from proxy.relay.call import Call

@@ -1,4 +1,4 @@
-"""What a request refers to that is kept with a provider: stored responses, files, caches and the like, by their ids.
+"""What a call of a model refers to that its provider keeps: stored responses, files, caches and the like, by their ids.
 
 Accounts are shared by keys, and a provider shows an account all of its own, so whoever may use an id is for the gateway to say.
 Only the places where the dialects have such ids are looked at: a tool that has a parameter called ``file_id`` refers to nothing.

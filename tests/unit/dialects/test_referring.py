@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.dialects.references import references
+from proxy.dialects.referring import references
 
 
 def found(dialect: str, document: object) -> dict[str, str]:
