@@ -57,10 +57,7 @@ async def start(
 
     ``tls`` is what upstreams are verified against; by default the system's certificates.
     """
-    bridge = Bridge(log)
-    root = logging.getLogger()
-    root.handlers = [bridge]
-    root.setLevel(logging.WARNING)
+    _listen_to_others(log)
     books, tls = await asyncio.gather(
         Books.open(
             config.state.directory, log, wall=time.time, retain=config.state.retain_requests
@@ -74,14 +71,40 @@ async def start(
     except (ConfigError, Unusable):
         await books.close()
         raise
-    connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
-    loop = asyncio.get_running_loop()
-    pool = Pool(config, loop.time())
-    catalog = Catalog(config)
-    metrics = _metrics()
+    now = asyncio.get_running_loop().time()
+    catalog, metrics, pool = Catalog(config), _metrics(), Pool(config, now)
     settlement = Settlement(log, books, tally(config, catalog, metrics), time.time)
-    means = Means(
-        loop=loop,
+    connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
+    means = _means(config, pool, wallets, connections, settlement, metrics)
+    gateway = _gateway(config, catalog, keyring, directory, means, books, log)
+    running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
+    try:
+        await _recount(books, wallets, pool, config, now)
+        await running.listen()
+    except (CannotListen, Unusable):
+        await running.close()
+        raise
+    return running
+
+
+def _listen_to_others(log: Log) -> None:
+    """Have what libraries say through ``logging`` written to ``log``."""
+    root = logging.getLogger()
+    root.handlers = [Bridge(log)]
+    root.setLevel(logging.WARNING)
+
+
+def _means(
+    config: Config,
+    pool: Pool,
+    wallets: Wallets,
+    connections: Connections,
+    settlement: Settlement,
+    metrics: Metrics,
+) -> Means:
+    """Return what carries a call."""
+    return Means(
+        loop=asyncio.get_running_loop(),
         clock=time.time,
         queue=Queue(),
         pool=pool,
@@ -97,11 +120,24 @@ async def start(
         settle=settlement.settle,
         metrics=metrics,
     )
-    gateway = Gateway(
+
+
+def _gateway(
+    config: Config,
+    catalog: Catalog,
+    keyring: Keyring,
+    directory: Directory,
+    means: Means,
+    books: Books,
+    log: Log,
+) -> Gateway:
+    """Return what answers requests."""
+    loop = asyncio.get_running_loop()
+    return Gateway(
         config=config,
         catalog=catalog,
         keyring=keyring,
-        pool=pool,
+        pool=means.pool,
         key_limits=KeyLimits(config.models, config.limits.concurrency),
         counts_tokens=counts_tokens(config) or directory.roster.counts_tokens,
         reads_on=reads_on(config),
@@ -116,14 +152,6 @@ async def start(
         version=__version__,
         started=loop.time(),
     )
-    running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
-    try:
-        await _recount(books, wallets, pool, config, loop.time())
-        await running.listen()
-    except (CannotListen, Unusable):
-        await running.close()
-        raise
-    return running
 
 
 async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wallets) -> Directory:

@@ -31,8 +31,8 @@ report units "$(systemctl is-enabled splice.socket splice.service | xargs)"
 systemctl stop splice.socket splice.service
 
 printf sk-splice-boot >/etc/splice/secrets/client
-printf demo >/root/upstream-key
-chmod 0600 /root/upstream-key
+printf demo >/etc/splice/upstream-key
+chmod 0600 /etc/splice/upstream-key
 cat >/etc/splice/config.toml <<TOML
 [server]
 listen = ["systemd:public"]
@@ -55,7 +55,7 @@ mkdir -p /etc/systemd/system/splice.service.d
 # A loop that hangs when it is asked to, and a watchdog that does not take all day.
 cat >/etc/systemd/system/splice.service.d/boot.conf <<'UNIT'
 [Service]
-LoadCredential=upstream:/root/upstream-key
+LoadCredential=upstream:/etc/splice/upstream-key
 WatchdogSec=2s
 ExecStart=
 ExecStart=/opt/splice/bin/python -c "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60)); from proxy.cli import main; sys.exit(main(sys.argv[1:]))" -c /etc/splice/config.toml serve

@@ -17,21 +17,21 @@ GUIDE = ROOT / "docs" / "install.md"
 _BOOT = """
 set -e
 mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-cp -a "$2/." "$1/root/"
-cp "$3"/*.sh "$1/root/"
-: >"$1/root/etc/machine-id"
-cat >"$1/root/etc/systemd/system/boot-test.service" <<UNIT
+mkdir "$1/upper" "$1/work" "$1/machine"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/machine"
+cp -a "$2/." "$1/machine/"
+cp "$3"/*.sh "$1/machine/"
+: >"$1/machine/etc/machine-id"
+cat >"$1/machine/etc/systemd/system/boot-test.service" <<UNIT
 [Unit]
 After=basic.target
 [Service]
 Type=oneshot
 ExecStart=/bin/sh /boot.sh
 UNIT
-systemd-nspawn --quiet -D "$1/root" --register=no --keep-unit --private-network --boot -- \\
+systemd-nspawn --quiet -D "$1/machine" --register=no --keep-unit --private-network --boot -- \\
     --unit=boot-test.service </dev/null >"$4/console" 2>&1 || true
-for one in report journal errors; do cp "$1/root/$one" "$4/" || true; done
+for one in report journal errors; do cp "$1/machine/$one" "$4/" || true; done
 """
 
 pytestmark = [
