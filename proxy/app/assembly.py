@@ -9,10 +9,13 @@ import sqlite3
 import ssl
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from proxy import __version__
 from proxy.app.choices import adopt_keys, check_keys, chosen, counts_tokens, reads_on, tally
+from proxy.app.predecessor import Predecessor
 from proxy.app.running import Running
+from proxy.app.succession import CannotUpgrade
 from proxy.billing import database
 from proxy.billing.books import Books
 from proxy.billing.directory import Directory
@@ -41,6 +44,8 @@ from proxy.server.gateway import Gateway
 from proxy.server.listeners import CannotListen
 from proxy.upstream.connections import Connections, system_tls
 
+_LETTING_GO = 5.0
+"""Seconds to wait for a lock that the process before has let go of."""
 SWEEP = 0.25
 """Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
 
@@ -52,17 +57,22 @@ async def start(
     *,
     sweep: float = SWEEP,
     tls: ssl.SSLContext | None = None,
+    predecessor: Predecessor | None = None,
 ) -> Running:
-    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, ConfigError, Unusable.
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, CannotUpgrade, ConfigError, Unusable.
 
-    ``tls`` is what upstreams are verified against; by default the system's certificates.
+    ``tls`` is what upstreams are verified against; by default the system's certificates. ``predecessor`` is whose listeners and
+    books it goes on with.
     """
     _listen_to_others(log)
-    books, tls = await asyncio.gather(
-        Books.open(
-            config.state.directory, log, wall=time.time, retain=config.state.retain_requests
-        ),
-        _verification(config, tls),
+    tls = await _verification(config, tls)
+    shared = await _handed_over(predecessor, config)
+    books = await Books.open(
+        config.state.directory,
+        log,
+        wall=time.time,
+        retain=config.state.retain_requests,
+        patience=0.0 if predecessor is None else _LETTING_GO,
     )
     keyring = Keyring(config.keys)
     wallets = Wallets(config.keys)
@@ -77,14 +87,29 @@ async def start(
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     means = _means(config, pool, wallets, connections, settlement, metrics)
     gateway = _gateway(config, catalog, keyring, directory, means, books, log)
-    running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
+    notifier = Notifier(environ, silent=predecessor is not None)
+    running = Running(gateway, connections, settlement, log, environ, sweep, notifier)
     try:
         await _recount(books, wallets, pool, config, now)
-        await running.listen()
+        if predecessor is not None and shared is not None:
+            running.go_on(predecessor, shared)
+        await running.listen(None if predecessor is None else predecessor.listeners)
     except (CannotListen, Unusable):
         await running.close()
         raise
     return running
+
+
+async def _handed_over(predecessor: Predecessor | None, config: Config) -> dict[str, Any] | None:
+    """Have ``predecessor`` let go of the books; return what is shared with it. Raises CannotUpgrade."""
+    if predecessor is None:
+        return None
+    if predecessor.state != config.state.directory:
+        raise CannotUpgrade(
+            f"found [state] directory {config.state.directory}, expected {predecessor.state} as before; "
+            "to move it, restart"
+        )
+    return await predecessor.hand_over()
 
 
 def _listen_to_others(log: Log) -> None:
