@@ -74,6 +74,8 @@ async def start(
     except (ConfigError, Unusable):
         await books.close()
         raise
+    books.heard = wallets.hear
+    wallets.share(1 + books.shared)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
     loop = asyncio.get_running_loop()
     pool = Pool(config, loop.time())

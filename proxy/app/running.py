@@ -220,6 +220,7 @@ class Running:
             now = loop.time()
             lag.observe((), max(now - due, 0.0))
             self._look_at_calls(now)
+            self.gateway.means.wallets.share(1 + self._books.shared)
             if self.gateway.means.wallets.uncounted and self._counting is None:
                 self._counting = spawn(
                     self._count_anew(),

@@ -81,7 +81,7 @@ class Short:
 class Wallet:
     """The money of one key or team. ``name`` is its ``wallet_id`` in the ledger: ``key:…`` or ``team:…``."""
 
-    __slots__ = ("_budget", "_drawn", "credit", "held", "name", "terms")
+    __slots__ = ("_budget", "_drawn", "credit", "held", "name", "sharers", "terms")
 
     def __init__(self, name: str, terms: Terms) -> None:
         self.name = name
@@ -90,6 +90,8 @@ class Wallet:
         """What was paid in, less what was drawn from it; below 0 if calls cost more than was held for them."""
         self.held = 0
         """For calls that run."""
+        self.sharers = 1
+        """So many processes settle calls: each may hold its share of what is left."""
         self._drawn = Spending("month")
         """From this month's allowance."""
         self._budget = Spending(terms.period)
@@ -121,6 +123,13 @@ class Wallet:
             self._drawn.add(amount - drawn, began)
             self.credit -= drawn
         return drawn
+
+    def charge_elsewhere(self, amount: int, drawn: int, began: float) -> None:
+        """Take what a call cost that another process has settled, of which ``drawn`` came out of the credit."""
+        self._budget.add(amount, began)
+        if self.terms.prepaid:
+            self._drawn.add(amount - drawn, began)
+            self.credit -= drawn
 
     def draws(self, amount: int, began: float) -> int:
         """Return how much of ``amount`` would come out of the credit: what the allowance does not cover."""
@@ -154,13 +163,16 @@ class Wallet:
 
     def short_of(self, amount: int, wall: float) -> Short | None:
         """Return why ``amount`` cannot be held; None: it can. Who has nothing left cannot hold nothing either."""
-        left = self.credit_left(wall)
+        left = self._share(self.credit_left(wall))
         if left is not None and (amount > left or left <= 0):
             return Short(Lacking.CREDIT, self.name, amount, left)
-        left = self.budget_left(wall)
+        left = self._share(self.budget_left(wall))
         if left is not None and (amount > left or left <= 0):
             return Short(Lacking.BUDGET, self.name, amount, left, self._budget.ends_in(wall))
         return None
+
+    def _share(self, left: int | None) -> int | None:
+        return left if left is None or left <= 0 else left // self.sharers
 
     def __repr__(self) -> str:
         return f"<Wallet {self.name} credit {self.credit}, {self.held} held>"

@@ -5,7 +5,9 @@ Rules that hold here:
 1. A wallet is known by the name that its requests have in the ledger: ``key:…`` or ``team:…``.
 2. What was paid in is a sum that others keep: the configuration (``credit_usd``, once in all) and the database (``pay_in``).
    What was drawn from it is in the ledger. The credit is the one less the other, at every start again.
-3. A wallet whose terms are new has to be counted anew from the ledger, since it is not charged while nothing binds it: ``uncounted``
+3. While two processes settle calls, because one takes over from the other, each holds half of what is left at most, and hears of
+   what the other one has settled.
+4. A wallet whose terms are new has to be counted anew from the ledger, since it is not charged while nothing binds it: ``uncounted``
    says that there is one, ``count`` does it.
 """
 
@@ -16,7 +18,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from proxy.billing.credit import Hold, Short, Terms, Wallet, hold
-from proxy.billing.spent import Spent
+from proxy.billing.entry import KEY_DRAWN, KEY_NAME, PRICE, STARTED, TEAM, TEAM_DRAWN, Row
+from proxy.billing.spent import Spent, whole
 from proxy.config.model import Key
 from proxy.money import micro
 
@@ -39,6 +42,7 @@ class Wallets:
         self.holds: set[Hold] = set()
         self.uncounted = False
         """The terms of some wallet are new, and what it has spent is to be counted."""
+        self._sharers = 1
         self._keys: dict[str, Wallet] = {}
         """By the key's name alone, so that a call need not write the wallet's."""
         self._teams: dict[str, Wallet] = {}
@@ -69,6 +73,25 @@ class Wallets:
         self.holds.discard(one)
         return drawn(one, one.settle(price, began))
 
+    # What another process settles.
+
+    def share(self, sharers: int) -> None:
+        """Hold at most the share of one of ``sharers`` processes in what is left, from now on."""
+        if sharers != self._sharers:
+            self._sharers = sharers
+            for wallet in self:
+                wallet.sharers = sharers
+
+    def hear(self, row: Row) -> None:
+        """Charge the request that another process has settled."""
+        began, price = whole(row[STARTED]) / 1e6, whole(row[PRICE])
+        own = self._keys.get(str(row[KEY_NAME]))
+        if own is not None:
+            own.charge_elsewhere(price, whole(row[KEY_DRAWN]), began)
+        team = None if row[TEAM] is None else self._teams.get(str(row[TEAM]))
+        if team is not None:
+            team.charge_elsewhere(price, whole(row[TEAM_DRAWN]), began)
+
     # What others say.
 
     def adopt(self, keys: Iterable[Key]) -> None:
@@ -91,6 +114,7 @@ class Wallets:
             if not terms.bound:
                 return
             wallet = wallets[short] = Wallet(name, terms)
+            wallet.sharers = self._sharers
             wallet.credit = self._paid.get(name, 0)
         elif wallet.terms == terms:
             return

@@ -10,6 +10,7 @@ from proxy.billing.credit import Hold, Lacking, Short, Terms
 from proxy.billing.spent import Spent
 from proxy.billing.wallets import Drawn, Wallets, terms_of
 from proxy.config.model import Key
+from tests.unit.billing.rows import row
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 FREE = Key(name="free", hash="f" * 64)
@@ -145,3 +146,46 @@ def test_what_is_counted_is_the_credit_the_allowance_and_the_budget_of_its_windo
     assert wallet.credit == 300
     assert wallet.credit_left(NOON) == 500
     assert wallet.budget_left(NOON) == 4_980
+
+
+# Two processes that settle.
+
+
+def test_each_of_two_processes_holds_half_of_what_is_left_at_most():
+    wallets = Wallets([PREPAID])
+    wallets.share(2)
+    assert wallets.hold(wallets.of(PREPAID), 501, NOON) == Short(Lacking.CREDIT, "key:k", 501, 500)
+    one = held(wallets, PREPAID, 500)
+    assert left(wallets) == 500, "what is told is all that is left"
+    assert one.grow(251, NOON) is not None
+    wallets.share(1)
+    assert one.grow(500, NOON) is None
+
+
+def test_half_of_a_budget_too_and_of_wallets_that_are_made_meanwhile():
+    wallets = Wallets()
+    wallets.share(2)
+    wallets.set_terms("key:k", Terms(budget=100))
+    assert isinstance(wallets.hold(wallets.of(PREPAID), 51, NOON), Short)
+    wallets.settle(held(wallets, PREPAID, 50), 150, NOON)
+    found = wallets.hold(wallets.of(PREPAID), 1, NOON)
+    assert isinstance(found, Short)
+    assert found.left == -50, "what is missing is not halved"
+
+
+def test_what_another_process_settled_is_charged_as_it_says():
+    wallets = Wallets([MEMBER])
+    wallets.set_terms("key:k", Terms(prepaid=True, allowance=100))
+    wallets.set_terms("team:red", Terms(budget=2_000))
+    wallets.hear(row(started=int(NOON * 1e6), key_name="k", team="red", price_micro=150, key_drawn_micro=90))  # fmt: skip
+    assert left(wallets) == 40 + 910
+    team = wallets.get("team:red")
+    assert team is not None
+    assert team.budget_left(NOON) == 1_850
+
+
+def test_nothing_is_charged_to_who_has_no_wallet():
+    wallets = Wallets([PREPAID])
+    wallets.hear(row(key_name="other", team="red"))
+    wallets.hear(row(key_name="other"))
+    assert left(wallets) == 1_000
