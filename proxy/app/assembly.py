@@ -91,7 +91,7 @@ async def start(
     running = Running(gateway, connections, settlement, log, environ, sweep, notifier)
     try:
         await _recount(books, wallets, pool, config, now)
-        if predecessor is not None and shared is not None:
+        if books.shared or predecessor is not None:
             running.go_on(predecessor, shared)
         await running.listen(None if predecessor is None else predecessor.listeners)
     except (CannotListen, Unusable):
@@ -100,10 +100,10 @@ async def start(
     return running
 
 
-async def _handed_over(predecessor: Predecessor | None, config: Config) -> dict[str, Any] | None:
+async def _handed_over(predecessor: Predecessor | None, config: Config) -> dict[str, Any]:
     """Have ``predecessor`` let go of the books; return what is shared with it. Raises CannotUpgrade."""
     if predecessor is None:
-        return None
+        return {}
     if predecessor.state != config.state.directory:
         raise CannotUpgrade(
             f"found [state] directory {config.state.directory}, expected {predecessor.state} as before; "
@@ -194,13 +194,14 @@ async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wa
 async def _recount(books: Books, wallets: Wallets, pool: Pool, config: Config, now: float) -> None:
     """Have wallets and the budgets of accounts go on with what was spent before. Raises Unusable."""
     try:
-        if wallets.uncounted:
-            wallets.count(await books.spent_by_wallets(), time.time())
         if any(account.budget_usd is not None for account in config.accounts):
             for name, spent in (await books.spent_by_accounts()).items():
                 seat = pool.seat(name)
                 if seat is not None and seat.budget is not None:
                     seat.spend(spent.within(seat.budget.period), now, time.time())
+        # Last: what is settled elsewhere from the end of this on is heard.
+        if wallets.uncounted:
+            wallets.count(await books.spent_by_wallets(), time.time())
     except (ReadTooLong, sqlite3.Error) as error:
         raise Unusable(
             f"cannot add up what was spent ({error}), expected a ledger that can be read; try again"

@@ -52,7 +52,10 @@ def serve(path: Path) -> int:
 async def _serve(config: Config, log: Log) -> None:
     stop = stop_signals(log.flush)
     async with AsyncExitStack() as stack:
-        running = await _started(config, log)
+        predecessor = await Predecessor.met(os.environ)
+        if predecessor is not None:
+            stack.push_async_callback(predecessor.close)
+        running = await _started(config, log, predecessor)
         stack.push_async_callback(running.close)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
         upgrade = Upgrade(running, log, os.environ, stop)
@@ -69,9 +72,8 @@ async def _serve(config: Config, log: Log) -> None:
         await running.outlast(grace)
 
 
-async def _started(config: Config, log: Log) -> Running:
-    """Return a gateway that accepts requests, in the place of another process where one has started this."""
-    predecessor = await Predecessor.met(os.environ)
+async def _started(config: Config, log: Log, predecessor: Predecessor | None) -> Running:
+    """Return a gateway that accepts requests, in the place of ``predecessor`` if there is one."""
     try:
         running = await start(config, log, os.environ, predecessor=predecessor)
     except (CannotListen, CannotUpgrade, ConfigError, Unusable) as error:

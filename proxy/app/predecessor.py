@@ -22,8 +22,6 @@ class Predecessor:
         self.listeners = Inheritance(estate.listeners)
         self.state = Path(estate.state)
         self.pid = os.getppid()
-        self.in_flight = 0
-        """How many calls still run there."""
         self.gone = asyncio.Event()
         """It has ended."""
         self._channel = channel
@@ -59,12 +57,14 @@ class Predecessor:
         """Call ``heard`` with what it says of the calls that run there, until it is ``gone``."""
         spawn(self._follow(heard), "predecessor", failed)
 
+    async def close(self) -> None:
+        self.listeners.close()
+        await self._channel.close()
+
     async def _follow(self, heard: Callable[[Mapping[str, Any]], None]) -> None:
         try:
             while (told := await self._channel.expect(Word.RUNNING)) is not None:
-                self.in_flight = told["in_flight"]
                 heard(told)
         finally:
-            self.in_flight = 0
-            self._channel.close()
             self.gone.set()
+            await self.close()

@@ -85,7 +85,10 @@ class Running:
         self._own: OwnSocket | None = None
         self._listeners: dict[str, list[int]] = {}
         self._predecessor: Predecessor | None = None
-        """Whose place this one took, as long as something is shared with it."""
+        """Whose place this one took."""
+        self._is_alone = asyncio.Event()
+        """No process before this one settles what it began."""
+        self._is_alone.set()
         self._successor: Successor | None = None
         self._servers: list[Server] = []
         """The public one first."""
@@ -216,10 +219,15 @@ class Running:
         """Return the numbers of the listening sockets, by what they are for."""
         return self._listeners
 
-    def go_on(self, predecessor: Predecessor, shared: Mapping[str, Any]) -> None:
-        """Let calls in for a part of what is left, until ``predecessor`` has ended and what it cost is booked."""
+    def go_on(self, predecessor: Predecessor | None, shared: Mapping[str, Any]) -> None:
+        """Let calls in for a part of what is left, until the other process has ended and what it cost is booked.
+
+        That is ``predecessor``, or one of which nothing but its journal is known.
+        """
+        self._is_alone.clear()
         self._predecessor = predecessor
-        self.gateway.before = Before(predecessor.pid)
+        if predecessor is not None:
+            self.gateway.before = Before(predecessor.pid)
         shares.go_on(self.gateway, shared)
         self._books.heard = partial(shares.book, self.gateway)
 
@@ -253,9 +261,8 @@ class Running:
 
     async def alone(self) -> Before | None:
         """Return the process before if it has not ended, nor does within a moment."""
-        until = self.gateway.now() + _A_MOMENT
-        while self.gateway.before is not None and self.gateway.now() < until:
-            await asyncio.sleep(self._interval)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_alone.wait(), _A_MOMENT)
         return self.gateway.before
 
     async def outlast(self, seconds: float) -> None:
@@ -267,12 +274,12 @@ class Running:
     def _look_at_others(self) -> None:
         if self._successor is not None:
             self._successor.running(len(self.gateway.calls), shares.running(self.gateway))
-        before = self._predecessor
-        # Until the books have followed it to its end.
-        if before is not None and before.gone.is_set() and not self._books.shared:
-            self._predecessor = self.gateway.before = None
+        # The books have followed the process before to its end.
+        if not self._is_alone.is_set() and not self._books.shared:
+            self._is_alone.set()
+            self.gateway.before = None
             shares.alone(self.gateway)
-            self._log.info("the process before has ended", process=before.pid)
+            self._log.info("the process before has ended")
 
     async def drain(self, grace: float) -> None:
         """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over.
@@ -303,6 +310,8 @@ class Running:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._books.close()
         self.notifier.close()
+        if self._successor is not None:
+            await self._successor.close()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

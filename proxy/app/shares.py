@@ -35,12 +35,12 @@ def running(gateway: Gateway) -> dict[str, int]:
 def go_on(gateway: Gateway, shared: Mapping[str, Any]) -> None:
     """Have the new process go on from where the old one was, on its half of everything."""
     now, wall = gateway.now(), gateway.clock()
-    gateway.means.wallets.share(shared["wallets"], wall)
-    missing = {(key, model): Missing(*rest) for key, model, *rest in shared["keys"]}
+    gateway.means.wallets.share(shared.get("wallets", {}), wall)
+    missing = {(key, model): Missing(*rest) for key, model, *rest in shared.get("keys", ())}
     gateway.key_limits.share(missing, now)
     for seat in _seats(gateway):
-        seat.share(Missing(*shared["accounts"].get(seat.name, ())), now, wall)
-    note_running(gateway, shared["running"])
+        seat.share(Missing(*shared.get("accounts", {}).get(seat.name, ())), now, wall)
+    note_running(gateway, shared.get("running", {}))
 
 
 def note_running(gateway: Gateway, accounts: Mapping[str, int]) -> None:

@@ -33,6 +33,8 @@ class Successor:
 
     def __init__(self, pid: int, channel: Channel) -> None:
         self.pid = pid
+        self._code: int | None = None
+        """Its exit code, once that is known."""
         self._channel = channel
 
     @classmethod
@@ -81,6 +83,10 @@ class Successor:
         """Tell it what still runs here."""
         self._channel.say(Word.RUNNING, in_flight=in_flight, accounts=accounts)
 
+    async def close(self) -> None:
+        """Tell it that this process has ended."""
+        await self._channel.close()
+
     async def _expect(self, word: Word) -> dict[str, Any]:
         told = await self._channel.expect(word, Word.FAILED)
         if told is None:
@@ -92,15 +98,17 @@ class Successor:
 
     async def stop(self) -> int:
         """Wait a little for its end, and then end it; return its exit code, or the signal below 0."""
-        self._channel.close()
+        await self._channel.close()
         until = time.monotonic() + _LAST_WORDS
-        while True:
+        while self._code is None:
             ended, status = os.waitpid(self.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
             if ended:
-                return os.waitstatus_to_exitcode(status)
+                self._code = os.waitstatus_to_exitcode(status)
+                break
             if time.monotonic() >= until:
                 os.kill(self.pid, signal.SIGKILL)
             await asyncio.sleep(_LOOK)
+        return self._code
 
 
 def command(argv: Sequence[str], original: Sequence[str]) -> list[str]:

@@ -129,6 +129,13 @@ class Wallet:
             self.credit -= drawn
         return drawn
 
+    def charge_elsewhere(self, amount: int, drawn: int, began: float) -> None:
+        """Take what a call cost that another process has settled, of which ``drawn`` came out of the credit."""
+        self._budget.add(amount, began)
+        if self.terms.prepaid:
+            self._drawn.add(amount - drawn, began)
+            self.credit -= drawn
+
     def draws(self, amount: int, began: float) -> int:
         """Return how much of ``amount`` would come out of the credit: what the allowance does not cover."""
         if not self.terms.prepaid:
@@ -137,13 +144,6 @@ class Wallet:
             # What was left of that month's allowance has ended with it.
             return amount
         return amount - min(amount, max(self.terms.allowance - self._drawn.spent(began), 0))
-
-    def charge_elsewhere(self, amount: int, drawn: int, began: float) -> None:
-        """Take what a call cost that another process has settled, of which ``drawn`` came out of the credit."""
-        self._budget.add(amount, began)
-        if self.terms.prepaid:
-            self._drawn.add(amount - drawn, began)
-            self.credit -= drawn
 
     def share(self, elsewhere: int, wall: float) -> None:
         """Leave half of what is left now to another process, which holds ``elsewhere`` for calls of its own."""

@@ -5,7 +5,9 @@ Rules that hold here:
 1. A wallet is known by the name that its requests have in the ledger: ``key:…`` or ``team:…``.
 2. What was paid in is a sum that others keep: the configuration (``credit_usd``, once in all) and the database (``pay_in``).
    What was drawn from it is in the ledger. The credit is the one less the other, at every start again.
-3. A wallet whose terms are new has to be counted anew from the ledger, since it is not charged while nothing binds it: ``uncounted``
+3. While two processes settle calls, because one takes over from the other, each leaves half of what was there to the other, and
+   the newer one hears of what the older one has settled.
+4. A wallet whose terms are new has to be counted anew from the ledger, since it is not charged while nothing binds it: ``uncounted``
    says that there is one, ``count`` does it.
 """
 

@@ -96,7 +96,7 @@ class Daemon:
                 return await self.process.wait()
             while True:
                 with suppress(ChildProcessError):
-                    ended, status = os.waitpid(pid, os.WNOHANG)
+                    ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222
                     if ended:
                         return os.waitstatus_to_exitcode(status)
                 await asyncio.sleep(0.01)
@@ -116,9 +116,13 @@ class Daemon:
         async with asyncio.timeout(within):
             answered = await self.admin("POST", "upgrade")
             assert answered.status == 200, (answered.body, self.log.read_text())
-            while self.heard and self.main == before:
+            while self.heard and self.main == before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        return answered.json
+        return dict(answered.json)
+
+    def alive(self) -> list[int]:
+        """Return those of ``pids`` that run."""
+        return [pid for pid in self.pids if Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def kill(self) -> None:
         """End what is left of it."""
