@@ -366,9 +366,11 @@ class KeyLimits:
         limiter = self._limiters.get(name)
         if limiter is None:
             quota = Quota(rpm, tpm, concurrency)
-            limiter = self._limiters[name] = Limiter(quota, now, name[1])
-            if name in self._shared or now < self._shared_at + MINUTE:
-                limiter.share(self._shared.get(name, _WHOLE), self._shared_at)
+            shared = name in self._shared or now < self._shared_at + MINUTE
+            began = self._shared_at if shared else now
+            limiter = self._limiters[name] = Limiter(quota, began, name[1])
+            if shared:
+                limiter.share(self._shared.get(name, _WHOLE), began)
             return limiter
         was = limiter.quota
         if was.rpm != rpm or was.tpm != tpm or was.concurrency != concurrency:

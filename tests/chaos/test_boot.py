@@ -94,6 +94,13 @@ def test_the_service_lives_up_to_its_unit(booted):
         "restart": "ok",
         "call-after-restart": "200",
         "streamed": "200 1",
+        "upgrade": "upgraded: 0.1.0 (process N) -> 0.1.0 (process N)",
+        "main-is-another": "yes",
+        "streamed-over-the-upgrade": "200 1",
+        "call-after-upgrade": "200",
+        "old-has-ended": "yes",
+        "state-after-upgrade": "active 0",
+        "call-after-upgrade-and-kill": "200",
         # It is not tried again until somebody calls or starts it.
         "faulty": "failed 78 0",
         "call-after-repair": "200",
