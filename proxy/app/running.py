@@ -134,7 +134,7 @@ class Running:
             name: [one.fileno() for one in found]
             for name, found in (named | named_private | {own.name: [own.socket]}).items()
         }
-        limits = Limits(body=config.server.max_body)
+        limits = Limits(body=config.server.max_body, client_write=config.timeouts.client_write)
         server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
         admin = Admin(self.gateway)
         network = Server(admin.over_network, limits=limits)
@@ -218,6 +218,8 @@ class Running:
             self.census.adopt()
         self._log.level = config.logging.level
         self._servers[0].trust(config.server.trusted_proxies)
+        for server in self._servers:
+            server.client_write = config.timeouts.client_write
         # Somebody may have waited for just this.
         gateway.means.queue.wake()
 

@@ -114,6 +114,18 @@ async def test_a_client_that_never_reads_is_dropped_with_its_upstream():
     assert (line["status"], line["error_type"]) == (499, "cancelled")
 
 
+async def test_a_document_that_nobody_reads_is_dropped_and_holds_up_no_drain():
+    script = [spoken.told("openai-chat", "z" * 20_000_000)]
+    async with in_front_of(script, timeouts='client_write = "200ms"') as (front, _):
+        wire = await slow_client(front)
+        wire.send(request("POST", PATHS["chat"], encoded(body_of("chat")), authorization=BEARER))
+        line = await front.last()
+        assert line["status"] == 200
+        async with asyncio.timeout(20):
+            await front.running.drain(60)
+        wire.close()
+
+
 async def test_a_paused_upstream_is_not_taken_for_a_silent_one():
     hose = Hose("openai-chat")
     async with in_front_of(hose, timeouts='idle = "100ms"') as (front, _):
