@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from proxy.app import shares
@@ -188,25 +189,33 @@ class Running:
             raise ConfigError("found no file that the configuration was read from")
         metrics = gateway.means.metrics
         metrics.config_taken.set((), 0)
-        config = await asyncio.to_thread(load, before.path, self._environ)
+        config, means = await asyncio.to_thread(self._read, before.path)
         async with gateway.directory.unchanging():
             check_keys(config, gateway.directory)
-            renew_certificate(config, self._tls)
-            self._adopt(config)
+            # The last that can fail.
+            ends = renew_certificate(config, self._tls)
+            self._adopt(config, means)
         metrics.config_taken.set((), 1)
         metrics.config_taken_at.set((), gateway.clock())
-        if config.server.tls is not None:
-            metrics.certificate_ends.set((), expiry(config.server.tls.cert_file))
+        if ends is not None:
+            metrics.certificate_ends.set((), ends)
         return changes(before, config)
 
-    def _adopt(self, config: Config) -> None:
-        """Go by ``config`` from now on. Nothing awaits here: a request sees the old configuration or the new one."""
+    def _read(self, path: Path) -> tuple[Config, dict[str, Any]]:
+        config = load(path, self._environ)
+        return config, chosen(config)
+
+    def _adopt(self, config: Config, means: dict[str, Any]) -> None:
+        """Go by ``config``, which has chosen ``means``, from now on.
+
+        Nothing awaits here, and nothing fails: a request sees the old configuration or the new one.
+        """
         gateway = self.gateway
         now = gateway.now()
         gateway.pool.adopt(config, now, gateway.clock())
         gateway.key_limits.adopt(config.models, config.limits.concurrency)
         gateway.means.wallets.adopt(config.keys)
-        gateway.means = replace(gateway.means, **chosen(config))
+        gateway.means = replace(gateway.means, **means)
         gateway.catalog = Catalog(config)
         self._settlement.tally = tally(config, gateway.catalog, gateway.means.metrics)
         gateway.keyring.adopt(config.keys)
