@@ -263,10 +263,12 @@ class Attempt:
         if answer.error is not None and not answer.committed:
             self._give_up(answer.error)
             return
+        self._size += size
+        if self._size > MAX_DOCUMENT:
+            # A client that streams may be answered with a document too, which is gathered all the same.
+            self._give_up(GatewayError(Kind.MALFORMED, evidence="a document outgrew its limit"))
+            return
         if not self._host.wants_stream:
-            self._size += size
-            if self._size > MAX_DOCUMENT:
-                self._give_up(GatewayError(Kind.MALFORMED, evidence="a document outgrew its limit"))
             return
         if out:
             self._held.append(out)
