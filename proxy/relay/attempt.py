@@ -92,23 +92,22 @@ class Attempt:
         connection: Connection,
         loop: asyncio.AbstractEventLoop,
         *,
-        answer: Answer | None = None,
-        committed: bool = False,
+        after: Attempt | None = None,
         secret: Secret | None = None,
     ) -> None:
-        """``secret`` is what the upstream is called with: some say it back."""
+        """``after`` is the one whose answer this one continues; ``secret`` is what the upstream is called with: some say it back."""
         self._host = host
         self._secret = secret
         self._plan = plan
         self._now: Callable[[], float] = loop.time
         self._refusal: list[bytes] | None = None
         self.status = 0
-        self._held: list[bytes] = []
+        self._held = [] if after is None else after._held[:]  # noqa: SLF001 - another of its kind
         self._held_reads = 0
         self._held_size = 0
         self._size = 0
-        self.answer = answer
-        self.committed = committed
+        self.answer = answer = None if after is None else after.answer
+        self.committed = committed = after is not None and after.committed
         self._write = host.delivery.write
         self._flowing = answer if committed else None
         """The answer whose bytes go on as they come: content has come, and the end has not."""
@@ -195,7 +194,7 @@ class Attempt:
         out = answer.finish()
         if answer.continuation is not None:
             if out:
-                self._forward(out)
+                self._forward(self._released() + out)
             self._resolve(Continues(answer.continuation))
         elif not self._host.wants_stream:
             self._resolve(Refused(answer.error) if answer.error is not None else Delivered(out))

@@ -222,9 +222,6 @@ class Call:
         self.record.upstream_model = target.model
         self._bill.find_prices(seat, target, self._search.name_of(target))
         outcome = await self._send(seat, plan, plan.body)
-        if isinstance(outcome, Refused) and outcome.stale:
-            # The connection had died while idle: nobody has seen this request.
-            outcome = await self._send(seat, plan, plan.body, fresh=True)
         while isinstance(outcome, Continues):
             outcome = await self._continue(seat, plan, outcome.token)
         return outcome
@@ -252,34 +249,38 @@ class Call:
         if before is None or not isinstance(answer, Translation | Whole):
             raise GatewayError(Kind.MALFORMED, evidence="a continuation of an answer that has none")
         answer.resume()
-        outcome = await self._send(
-            seat, plan, continued(plan, token), answer, committed=before.committed
-        )
-        if isinstance(outcome, Refused):
-            # What came so far is an answer that stopped early.
-            rest = answer.give_up()
-            if not self.wants_stream:
-                return Delivered(rest)
-            self.settle(answer)
-            self.delivery.finish(rest)
-            return Delivered()
-        return outcome
+        outcome = await self._send(seat, plan, continued(plan, token), before)
+        if not isinstance(outcome, Refused):
+            return outcome
+        last_word = self._last_word
+        if self.wants_stream and not before.committed:
+            # The client has nothing of it.
+            return outcome
+        if not self.wants_stream:
+            return outcome if last_word is not None else Delivered(answer.give_up())
+        # What came so far is an answer that stopped early, unless it is ourselves who ended it.
+        rest = answer.give_up() if last_word is None else answer.fail(last_word)
+        self.settle(answer)
+        self.delivery.finish(rest)
+        return Delivered()
 
     async def _send(
-        self,
-        seat: Seat,
-        plan: Plan,
-        body: bytes,
-        answer: Answer | None = None,
-        *,
-        committed: bool = False,
-        fresh: bool = False,
+        self, seat: Seat, plan: Plan, body: bytes, before: Attempt | None = None
+    ) -> Outcome:
+        outcome = await self._exchange(seat, plan, body, before, fresh=False)
+        if isinstance(outcome, Refused) and outcome.stale:
+            # The connection had died while idle: nobody has seen this request.
+            outcome = await self._exchange(seat, plan, body, before, fresh=True)
+        return outcome
+
+    async def _exchange(
+        self, seat: Seat, plan: Plan, body: bytes, before: Attempt | None, *, fresh: bool
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
         lines = client_lines(plan.dialect, self._headers, native=plan.native)
         head = head + head_bytes(lines) if lines else head
         request = post(head, body) if plan.method == "POST" else head + b"\r\n"
-        before = self._loop.time()
+        began = self._loop.time()
         try:
             connection = await self._means.connections.acquire(
                 origin, self._route.timeouts.connect, fresh=fresh
@@ -288,14 +289,13 @@ class Call:
             kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
             return Refused(GatewayError(kind, evidence=failed.detail))
         finally:
-            self.record.connect += self._loop.time() - before
+            self.record.connect += self._loop.time() - began
         self._attempt = attempt = Attempt(
             self,
             plan,
             connection,
             self._loop,
-            answer=answer,
-            committed=committed,
+            after=before,
             secret=seat.account.api_key,
         )
         if self._bill.grows:
