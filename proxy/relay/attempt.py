@@ -102,14 +102,14 @@ class Attempt:
         self._now: Callable[[], float] = loop.time
         self._refusal: list[bytes] | None = None
         self.status = 0
-        self._held = [] if after is None else after._held[:]  # noqa: SLF001 - another of its kind
+        self._held: list[bytes] = [] if after is None else after._held[:]  # noqa: SLF001 - another of its kind
         self._held_reads = 0
         self._held_size = 0
         self._size = 0
-        self.answer = answer = None if after is None else after.answer
-        self.committed = committed = after is not None and after.committed
+        self.answer: Answer | None = None if after is None else after.answer
+        self.committed: bool = after is not None and after.committed
         self._write = host.delivery.write
-        self._flowing = answer if committed else None
+        self._flowing = self.answer if self.committed else None
         """The answer whose bytes go on as they come: content has come, and the end has not."""
         self.connection = connection
         self.headers: dict[bytes, bytes] = {}

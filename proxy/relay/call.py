@@ -95,6 +95,7 @@ class Call:
         self._loop = means.loop
         self._started = self._loop.time()
         self._quiet_since = self._started
+        self._resumed_at = self._started
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
@@ -432,7 +433,8 @@ class Call:
             return
         if attempt is not None and not attempt.outcome.done():
             if attempt.has_content:
-                idle = now - max(attempt.connection.last_read, attempt.sent_at)
+                # While the client did not read nobody looked at what the upstream said.
+                idle = now - max(attempt.connection.last_read, attempt.sent_at, self._resumed_at)
                 if delivery.paused_at is None:
                     self.record.max_gap = max(self.record.max_gap, idle)
                     if idle > times.idle:
@@ -469,6 +471,7 @@ class Call:
 
     def resume(self) -> None:
         self.delivery.paused_at = None
+        self._resumed_at = self._loop.time()
         if self._attempt is not None:
             self._attempt.connection.resume()
 

@@ -142,6 +142,28 @@ async def test_a_paused_upstream_is_not_taken_for_a_silent_one():
     assert last.endswith(b"data: [DONE]\n\n")
 
 
+async def test_a_stall_of_the_client_is_none_of_the_upstream_when_it_ends():
+    hose = Hose("openai-chat")
+    async with in_front_of(hose, timeouts='idle = "500ms"') as (front, _):
+        wire = await slow_client(front)
+        wire.send(asking("chat"))
+        await wire.head()
+        await asyncio.wait_for(hose.stopped.wait(), 20)
+        await asyncio.sleep(0.8)
+        (call,) = front.running.gateway.calls
+        call.resume()
+        # The sweep comes before the loop gets round to reading.
+        call.sweep(asyncio.get_running_loop().time())
+        hose.enough = True
+        last = b""
+        while piece := await wire.chunk():
+            last = piece
+        line = await front.last()
+        wire.close()
+    assert last.endswith(b"data: [DONE]\n\n")
+    assert (line["status"], "error_type" in line) == (200, False)
+
+
 async def test_a_large_request_body_reaches_an_upstream_that_reads_slowly():
     said = "y" * (4 << 20)
 

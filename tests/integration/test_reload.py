@@ -28,7 +28,7 @@ from tests.integration.gateway import (
     gateway,
     upstream,
 )
-from tests.integration.scripted import Pause, Scripted, settled, whole
+from tests.integration.scripted import Pause, Scripted, Step, settled, whole
 
 DIALECT = "openai-chat"
 NEW_KEY = "sk-splice-a-key-that-comes-later"
@@ -95,7 +95,7 @@ async def test_a_faulty_file_changes_nothing_and_every_fault_is_told(tmp_path):
 
 
 async def test_a_price_list_that_cannot_be_read_changes_nothing_of_the_rest(tmp_path):
-    said = [spoken.told(DIALECT)]
+    said: list[Step] = [spoken.told(DIALECT)]
     async with Scripted(said) as up, Scripted(said) as other:
         text = config_text(upstream(up.url))
         async with reloadable(text, tmp_path) as one:
