@@ -30,6 +30,7 @@ from proxy.billing.ledger import ReadTooLong
 from proxy.config import Change, Config, ConfigError, admin_socket, changes, load
 from proxy.log import Log
 from proxy.notify import Notifier
+from proxy.relay.call import Call
 from proxy.relay.settlement import Settlement
 from proxy.routing.catalog import Catalog
 from proxy.server.admin import Admin
@@ -378,10 +379,22 @@ class Running:
     def _look_at_calls(self, now: float) -> None:
         # Not in the loop of the sweep: its frame would hold the last call, and its body, while it sleeps.
         for call in list(self.gateway.calls):
-            call.sweep(now)
-            record = call.progress(now)
-            if record is not None:
-                self._books.progress(record.row(self.gateway.clock()))
+            try:
+                self._look_at(call, now)
+            except Exception as error:  # noqa: BLE001 - a call's boundary: its fault must not end the times of all the others
+                self._log.failure(
+                    "a call failed when it was looked at",
+                    error,
+                    request_id=call.record.request_id,
+                )
+                call.delivery.abort()
+                call.task.cancel()
+
+    def _look_at(self, call: Call, now: float) -> None:
+        call.sweep(now)
+        record = call.progress(now)
+        if record is not None:
+            self._books.progress(record.row(self.gateway.clock()))
 
 
 def _flat(named: Mapping[str, list[socket.socket]]) -> list[socket.socket]:
