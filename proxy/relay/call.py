@@ -38,7 +38,8 @@ from proxy.upstream.headers import client_lines, head_bytes
 from proxy.upstream.http1 import Failure
 from proxy.usage import Usage
 
-_CLIENT_LEFT = 499
+CLIENT_LEFT = 499
+"""The status of a call whose client has not waited for its end: nobody is told it."""
 _NOTED_AFTER = 1.0
 _NOTED_EVERY = 5.0
 """Seconds of a call between the notes by which it is settled if the process dies: what a crash may take of its output."""
@@ -351,7 +352,7 @@ class Call:
             record.usage = answer.usage()
         record.answer_id = answer.answer_id or None
         record.error = record.error or answer.error
-        if answer.error is not None and record.status != _CLIENT_LEFT:
+        if answer.error is not None and record.status != CLIENT_LEFT:
             self._bench(answer.error)
         record.status = record.status or 200
         record.ended = self._loop.time()
@@ -388,7 +389,7 @@ class Call:
         chosen = lease.seat.account.on_disconnect or self._means.streaming.on_disconnect
         if not isinstance(chosen, ReadOn):
             return None
-        self.record.status = _CLIENT_LEFT
+        self.record.status = CLIENT_LEFT
         self.record.error = self._last_word = GatewayError(
             Kind.CLIENT_CLOSED, evidence="the client left, and its answer was read on"
         )
