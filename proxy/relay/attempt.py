@@ -123,6 +123,20 @@ class Attempt:
         """Content has come: not only metadata, of which the client has got what could not be held back."""
         return self.answer is not None and self.answer.committed
 
+    @property
+    def is_whole(self) -> bool:
+        """A document has come, to its end, and is not with the client yet."""
+        outcome = self.outcome
+        if not outcome.done() or outcome.cancelled():
+            return False
+        found = outcome.result()
+        return isinstance(found, Delivered) and found.document is not None
+
+    @property
+    def was_at_work(self) -> bool:
+        """The upstream had the request and had not refused it when the client left."""
+        return self.outcome.cancelled() and self.status < 300
+
     # What the connection tells.
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:

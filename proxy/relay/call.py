@@ -361,22 +361,42 @@ class Call:
             record.upstream += max(attempt.connection.last_read - attempt.sent_at, 0.0)
         if answer.committed or answer.error is None:
             self._bill.price(record)
-            lease = self._lease
-            if lease is not None and lease.seat.budget is not None:
-                lease.seat.spend(record.cost_micro, self._loop.time(), self._means.clock())
+            self._spend()
         self._bill.close(record)
 
     def settle_failed(self, error: GatewayError, status: int) -> None:
         """Close the books of a call that failed, or whose client left."""
-        self.record.error = error
-        self.record.status = status
-        attempt = self._attempt
-        if attempt is not None and attempt.answer is not None and attempt.committed:
+        record, attempt = self.record, self._attempt
+        record.error = error
+        record.status = status
+        if (
+            attempt is not None
+            and attempt.answer is not None
+            and (attempt.committed or attempt.is_whole)
+        ):
             self.settle(attempt.answer)
         elif not self._settled:
             self._settled = True
-            self.record.ended = self._loop.time()
-            self._bill.close(self.record)
+            record.ended = self._loop.time()
+            if attempt is not None and attempt.was_at_work and self._bill.costs:
+                # The key has got nothing and pays nothing, but whoever was asked may bill us.
+                record.usage = self._used_so_far(attempt)
+                self._bill.price(record)
+                record.price_micro = 0
+                self._spend()
+            self._bill.close(record)
+
+    def _spend(self) -> None:
+        """Take what the call costs us out of the account's budget."""
+        lease = self._lease
+        if lease is not None and lease.seat.budget is not None:
+            lease.seat.spend(self.record.cost_micro, self._loop.time(), self._means.clock())
+
+    def _used_so_far(self, attempt: Attempt) -> Usage:
+        """Return an estimate of what a try has used that has not ended."""
+        if attempt.answer is None:
+            return Usage(input=self._asked.estimate_input(), estimated=True)
+        return attempt.answer.usage()._replace(estimated=True)
 
     def client_left(self) -> float | None:
         """Return for how many seconds to read on to learn what was used; None: not at all.
@@ -454,11 +474,7 @@ class Call:
         if now < self._note_at or self._settled or attempt is None:
             return None
         self._note_at = now + _NOTED_EVERY
-        answer = attempt.answer
-        if answer is None:
-            usage = Usage(input=self._asked.estimate_input(), estimated=True)
-        else:
-            usage = answer.usage()._replace(estimated=True)
+        usage = self._used_so_far(attempt)
         noted = replace(self.record, usage=usage, status=self.record.status or 200, ended=now)
         if attempt.has_content:
             self._bill.note(noted)
