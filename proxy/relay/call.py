@@ -187,6 +187,8 @@ class Call:
         finally:
             lease.release(self._loop.time(), used)
             self._means.queue.wake()
+        if isinstance(outcome, Refused):
+            self._lease = None
         return outcome
 
     def _weigh(self, outcome: Delivered | Refused) -> int | None:
