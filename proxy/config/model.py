@@ -244,6 +244,8 @@ class Target:
     order: int
     """Lower first; equal ones share by weight. Unnumbered targets count from 1 as they are listed."""
     weight: int = 1
+    account: str | None = None
+    """The only one that can be asked, as what was made through it is nowhere else. None in every configuration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ class Delivery:
     __slots__ = (
         "_chunked",
         "_closing",
+        "_sized",
         "_transport",
         "bodiless",
         "fields",
@@ -49,6 +50,8 @@ class Delivery:
         self._transport = transport
         self._chunked = not http10
         self._closing = closing or http10
+        self._sized = False
+        """The head of a stream says how long it is."""
         self.fields = fields
         """Header lines for whatever head goes out: request ids, what was dropped."""
         self.head = STREAM_HEAD
@@ -68,6 +71,15 @@ class Delivery:
     def close_after(self) -> None:
         """Close the connection after the answer: what the client still sends would be read as its next request."""
         self._closing = True
+
+    def pass_on(self, status: int, lines: bytes, length: int | None) -> None:
+        """Begin the stream with ``status`` and these header lines; ``length`` are its bytes, None if nobody knows."""
+        phrase = _PHRASES.get(status, b"OK")
+        self.head = b"HTTP/1.1 %d %b\r\n%bCache-Control: no-cache\r\n" % (status, phrase, lines)
+        if length is not None:
+            self.head += b"Content-Length: %d\r\n" % length
+            self._chunked = False
+            self._sized = True
 
     def start(self, fields: bytes, data: bytes) -> None:
         """Send the head of a stream together with its first bytes."""
@@ -94,7 +106,7 @@ class Delivery:
         self.finished = True
         ending = b"0\r\n\r\n" if self._chunked else b""
         self._send(self._framed(data) + ending)
-        if not self._chunked and not self._transport.is_closing():
+        if not self._chunked and not self._sized and not self._transport.is_closing():
             self._transport.close()
 
     def document(
@@ -110,7 +122,7 @@ class Delivery:
         self._send(b"".join((head, self.fields, fields, closing, b"\r\n", shown)))
 
     def abort(self) -> None:
-        """Drop the client, who does not read."""
+        """Drop the client, who does not read, or to whom nothing else can say that its answer is not whole."""
         self._transport.abort()
 
     def _framed(self, data: bytes) -> bytes:

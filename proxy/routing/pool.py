@@ -168,7 +168,7 @@ class Pool:
             account.name: Seat(account, config.providers[account.provider], now)
             for account in config.accounts
         }
-        self._serving: dict[tuple[str, str], tuple[Seat, ...]] = {}
+        self._serving: dict[tuple[str, str, str | None], tuple[Seat, ...]] = {}
 
     def adopt(self, config: Config, now: float, wall: float) -> None:
         """Go by another configuration from now on. An account that is still there keeps its counters and cooldowns.
@@ -270,15 +270,19 @@ class Pool:
         )
 
     def serving(self, target: Target) -> tuple[Seat, ...]:
-        """Return who may be asked for ``target`` at all, by ascending priority."""
-        named = (target.provider, target.model)
+        """Return who may be asked for ``target`` at all, by ascending priority.
+
+        What no model is asked for, every account of the provider has.
+        """
+        named = (target.provider, target.model, target.account)
         seats = self._serving.get(named)
         if seats is None:
             found = (
                 seat
                 for seat in self._seats.values()
                 if seat.account.provider == target.provider
-                and serves(seat.account.models, target.model)
+                and target.account in (None, seat.name)
+                and (not target.model or serves(seat.account.models, target.model))
             )
             seats = tuple(sorted(found, key=lambda seat: seat.priority))
             if len(self._serving) < _MAX_TARGETS:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, gemini_path, usage
+from proxy.server import endpoints, gemini_path, media, passthrough, usage
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -16,6 +16,7 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
     "/v1/responses": {"POST": endpoints.responses},
     "/v1/embeddings": {"POST": endpoints.embeddings},
+    **{path: passthrough.methods(path) for path in media.PATHS if "{id}" not in path},
     "/v1/models": {"GET": endpoints.models},
     "/v1beta/models": {"GET": endpoints.models},
     "/v1/usage": {"GET": usage.period},
@@ -81,6 +82,9 @@ def template(path: str) -> str:
     """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
     if path in TABLE:
         return path
+    passed = media.template(path)
+    if passed is not None:
+        return passed
     for beginning in _NAMED:
         if path.startswith(beginning):
             return gemini_path.template(path) or beginning + "{id}"
@@ -100,6 +104,9 @@ def _named(path: str) -> Mapping[str, Endpoint] | None:
     method = gemini_path.method_of(path)
     if method is not None:
         return _GEMINI[method]
+    passed = media.template(path)
+    if passed is not None:
+        return passthrough.methods(passed)
     for beginning, methods in _NAMED.items():
         if path.startswith(beginning) and path != beginning:
             return methods

@@ -784,3 +784,17 @@ def test_a_reload_keeps_what_was_spent_of_a_budget_of_the_same_period():
     assert pick(one) is None
     adopted(one, 'name = "a"')
     assert pick(one) == "a"
+
+
+def test_what_is_bound_to_an_account_goes_nowhere_else():
+    one = pool('name = "a"', 'name = "b"\nmodels = ["x"]')
+    bound = Target(provider="p", model="", order=1, account="b")
+    lease = one.pick(bound, (), 0.0)
+    assert lease is not None
+    assert lease.seat.name == "b"
+    assert one.pick(bound, ("b",), 0.0) is None
+
+
+def test_what_names_no_model_every_account_of_the_provider_has():
+    one = pool('name = "a"', 'name = "b"\nmodels = ["x"]')
+    assert {found.name for found in one.serving(target(""))} == {"a", "b"}
