@@ -39,6 +39,8 @@ class Kind(StrEnum):
     batch = "batch"
     video = "video"
     response = "response"
+    item = "item"
+    """A part of a stored response, which a later request may refer to."""
     conversation = "conversation"
     upload = "upload"
     vector_store = "vector_store"
@@ -47,7 +49,7 @@ class Kind(StrEnum):
     other = "other"
 
 
-KEPT: Mapping[Kind, int] = {Kind.response: 35 * _DAY}
+KEPT: Mapping[Kind, int] = {Kind.response: 35 * _DAY, Kind.item: 35 * _DAY}
 """How long, in microseconds, what its provider lets go of by itself is remembered: OpenAI keeps a response for 30 days.
 
 Anything else is remembered until it is deleted.

@@ -245,7 +245,7 @@ class Target:
     """Lower first; equal ones share by weight. Unnumbered targets count from 1 as they are listed."""
     weight: int = 1
     account: str | None = None
-    """The only one that can be asked, as what was made through it is nowhere else. None in every configuration."""
+    """The only account that may be asked, whatever its globs: it has what the call refers to. No configuration sets this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,14 @@ for whether there is an error where an answer should be.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
 from proxy.dialects import refusal
+from proxy.dialects.answer import Made
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
 from proxy.dialects.plan import Asked
 from proxy.dialects.sse import Event, Splitter
@@ -110,9 +111,9 @@ def read_usage(document: object, flags: Flags) -> Usage | None:
 
 
 class Passed:
-    """An answer that goes on as it comes; a document of up to ``HELD`` bytes goes on when it is whole, and ``document`` is it.
+    """An answer that goes on as it comes; a document of up to ``HELD`` bytes goes on when it is whole.
 
-    ``frame`` writes an error as an event. ``needs_end``: events that end without a word of it were cut off.
+    ``frame`` writes an error as an event, ``read_made`` tells what a document says is kept. ``needs_end``: events that end without a word of it were cut off.
     """
 
     def __init__(
@@ -121,11 +122,12 @@ class Passed:
         flags: Flags,
         estimate: Callable[[], Usage],
         frame: Callable[[GatewayError], bytes],
+        read_made: Callable[[dict[str, Any]], Sequence[Made]] = lambda _: (),
         *,
         needs_end: bool = False,
     ) -> None:
         self.form = form
-        self.document: object = None
+        self.made: Sequence[Made] = ()
         self.committed = False
         self.ended = False
         self.error: GatewayError | None = None
@@ -135,6 +137,7 @@ class Passed:
         self._flags = flags
         self._estimate = estimate
         self._frame = frame
+        self._read_made = read_made
         self._needs_end = needs_end
         self._finished = False
         self._splitter = Splitter()
@@ -227,7 +230,7 @@ class Passed:
                 self.reported = read_usage({"usage": _leading_object(told[-1])}, self._flags)
             return b""
         body = b"".join(self._gathered)
-        self.document = document = _parsed(body)
+        document = _parsed(body)
         if document is None and body.strip() not in (b"", b"null"):
             self.error = GatewayError(Kind.MALFORMED, evidence="a document that is no JSON")
             return b""
@@ -237,6 +240,7 @@ class Passed:
                 return b""
             self.answer_id = _text(document.get("id"))
             self.reported = read_usage(document, self._flags)
+            self.made = self._read_made(document)
         self.committed = True
         return body
 

@@ -16,7 +16,7 @@ from proxy.dialects import refusal
 from proxy.dialects.answer import Answer
 from proxy.dialects.plan import Passed, Plan
 from proxy.dialects.sse import EventTooLong
-from proxy.errors import GatewayError, Kind
+from proxy.errors import GatewayError, Kind, unknown_object
 from proxy.relay.delivery import Delivery
 from proxy.upstream.http1 import Connection, Failure
 
@@ -361,11 +361,9 @@ class Attempt:
             self.outcome.set_result(outcome)
 
     def _refused(self, body: bytes) -> GatewayError:
+        if self.status == 404 and self._plan.subject is not None:
+            return unknown_object(self._plan.subject)
         error = refusal.classify(self.status, self.headers, body)
-        passing = self._plan.passing
-        if passing is not None and passing.absent is not None and error.kind is Kind.NOT_FOUND:
-            # The same as where somebody else has made it.
-            return GatewayError(Kind.UNKNOWN_OBJECT, passing.absent, evidence=error.evidence)
         if self._plan.native:
             if error.kind in _TOLD_NATIVELY and body.lstrip()[:1] == b"{":
                 error.native_body = body

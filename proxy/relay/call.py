@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.billing.credit import Wallet
+from proxy.billing.objects import Object
 from proxy.billing.tariff import Quotes
-from proxy.config.model import Account, ReadOn, Target
+from proxy.config.model import ReadOn, Target
 from proxy.dialects.answer import Answer, Translation, Whole
 from proxy.dialects.passed import answer_lines, content_type
 from proxy.dialects.plan import Asked, Passed, Plan, continued
@@ -73,12 +74,10 @@ class Call:
         wallets: Sequence[Wallet] = (),
         fallbacks: Sequence[Route] = (),
         upload: Upload | None = None,
-        made: Callable[[object, Account], None] | None = None,
     ) -> None:
         """``quotes`` is what the key pays; None: the call costs nothing. ``wallets`` must cover what it may cost.
 
-        ``upload`` is what follows the body of the plan. ``made`` is told the document of an answer that is passed on, and who gave
-        it, before the client has it.
+        ``upload`` is what follows the body of the plan.
         """
         self._means = means
         self._asked = asked
@@ -96,7 +95,6 @@ class Call:
         )
         self._make_plan = make_plan
         self._upload = upload
-        self._made = made
         self.task = task
         """What ``run`` runs in; may be set before that."""
         self._bill = Bill(means, asked, quotes, wallets)
@@ -107,6 +105,8 @@ class Call:
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
+        self._key = key
+        self._bound = 0
         self._note_at = self._started + _NOTED_AFTER
         self._waiting: asyncio.Task[None] | None = None
         self._last_word: GatewayError | None = None
@@ -315,7 +315,7 @@ class Call:
         if upload is not None:
             connection.begin(head + framing(upload, body), attempt)
             pumping = pump(upload, connection, attempt, self._loop.time)
-        elif plan.passing is not None and plan.passing.content_type is None:
+        elif plan.method != "POST" and not body:
             connection.send(head + b"\r\n", attempt)
         else:
             connection.send(post(head, body), attempt)
@@ -351,7 +351,19 @@ class Call:
             # The first byte of a file is nobody's first word.
             self.record.first_content = now
         self._succeeded()
+        self._bind()
         return self._fields()
+
+    def _bind(self) -> None:
+        """Note whose it is what the upstream has made, before its id goes out."""
+        attempt, record = self._attempt, self.record
+        made = attempt.answer.made if attempt is not None and attempt.answer is not None else ()
+        if len(made) > self._bound:
+            created = int(self._means.clock() * 1e6)
+            account, provider = record.account or "", record.provider or ""
+            for kind, name in made[self._bound :]:
+                self._means.bind(Object(self._key, name, kind, provider, account, created))
+            self._bound = len(made)
 
     def _hold_more(self) -> None:
         """Hold more for a stream that has used most of what is held; end it if that is not there."""
@@ -366,6 +378,7 @@ class Call:
         if self._settled:
             return
         self._settled = True
+        self._bind()
         record = self.record
         attempt = self._attempt
         if record.usage is None:
@@ -379,11 +392,6 @@ class Call:
         if attempt is not None:
             record.upstream_request_id = upstream_request_id(attempt.headers)
             record.upstream += max(attempt.connection.last_read - attempt.sent_at, 0.0)
-        if self._made is not None and answer.error is None and attempt is not None:
-            lease = self._lease
-            document = getattr(answer, "document", None)
-            if lease is not None and document is not None:
-                self._made(document, lease.seat.account)
         if answer.committed or answer.error is None:
             self._bill.price(record)
             lease = self._lease

@@ -32,13 +32,13 @@ class Ways:
     def of(self, seat: Seat, plan: Plan) -> Way:
         """Return the way of ``plan`` to the account of ``seat``."""
         if plan.passing is not None:
-            # Its path may hold the id of an object, of which there are many.
+            # Its headers are of its own.
             return self._find(seat, plan)
         named = (seat.name, plan.path, plan.stream)
         way = self._known.get(named)
         if way is None:
             way = self._find(seat, plan)
-            if len(self._known) < _MAX_WAYS:
+            if len(self._known) < _MAX_WAYS and plan.subject is None:
                 self._known[named] = way
         return way
 
@@ -50,21 +50,14 @@ class Ways:
         secret = account.api_key.reveal() if account.api_key is not None else None
         passing = plan.passing
         if passing is None:
-            method = b"POST"
             made = account_lines(provider.auth, secret, stream=plan.stream, agent=self.agent)
         else:
-            method = passing.method
+            kind, accept = passing.content_type, passing.accept
             made = passed_lines(
-                provider.auth,
-                secret,
-                content_type=passing.content_type,
-                accept=passing.accept,
-                agent=self.agent,
+                provider.auth, secret, content_type=kind, accept=accept, agent=self.agent
             )
             made += passing.lines
         lines = head_bytes(made)
         origin = Origin.of(url, account.proxy)
-        return Way(
-            origin,
-            b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % (method, target, origin.host_header, lines),
-        )
+        asked = plan.method.encode(), target, origin.host_header, lines
+        return Way(origin, b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % asked)

@@ -168,7 +168,7 @@ class Pool:
             account.name: Seat(account, config.providers[account.provider], now)
             for account in config.accounts
         }
-        self._serving: dict[tuple[str, str, str | None], tuple[Seat, ...]] = {}
+        self._serving: dict[tuple[str, str], tuple[Seat, ...]] = {}
 
     def adopt(self, config: Config, now: float, wall: float) -> None:
         """Go by another configuration from now on. An account that is still there keeps its counters and cooldowns.
@@ -274,14 +274,16 @@ class Pool:
 
         What no model is asked for, every account of the provider has.
         """
-        named = (target.provider, target.model, target.account)
+        if target.account is not None:
+            seat = self._seats.get(target.account)
+            return (seat,) if seat is not None and seat.account.provider == target.provider else ()
+        named = (target.provider, target.model)
         seats = self._serving.get(named)
         if seats is None:
             found = (
                 seat
                 for seat in self._seats.values()
                 if seat.account.provider == target.provider
-                and target.account in (None, seat.name)
                 and (not target.model or serves(seat.account.models, target.model))
             )
             seats = tuple(sorted(found, key=lambda seat: seat.priority))

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlencode
 from proxy.billing.books import RETRY_AFTER
 from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
-from proxy.config.model import Account, Key, Target
+from proxy.config.model import Key, Target
 from proxy.dialects import references
 from proxy.dialects.chat.encode import error_frame
 from proxy.dialects.fields import boolean
@@ -27,7 +27,7 @@ from proxy.dialects.form import Form, boundary_of, content_type_of
 from proxy.dialects.native import with_model
 from proxy.dialects.passed import Opaque, Passed, form_of
 from proxy.dialects.plan import Passing, Plan
-from proxy.errors import GatewayError, Kind, invalid
+from proxy.errors import GatewayError, Kind, invalid, unknown_object
 from proxy.providers import ALIASES, Dialect, Offer, Provider
 from proxy.relay.call import Call
 from proxy.routing.catalog import Route
@@ -86,8 +86,6 @@ async def _serve(gateway: Gateway, exchange: Exchange, form: str, surface: Surfa
         )
     exchange.record.key_hash = key.hash
     exchange.record.route = form
-    if exchange.request.method == "HEAD":
-        raise GatewayError(Kind.METHOD, f"{form} takes GET, not HEAD.", allow="GET")
     about = None
     if surface.of is not None:
         wanted = media.object_in(exchange.path, form)
@@ -163,13 +161,8 @@ async def owned(gateway: Gateway, key: Key, wanted: str, kind: str | None = None
     """Return the object of ``key`` that is called ``wanted``, or raise the 404 of what never was."""
     found = await gateway.books.objects.owner(key.hash, wanted)
     if found is None or (kind is not None and found.kind != kind):
-        raise absent(kind or "object", wanted)
+        raise unknown_object(wanted)
     return found
-
-
-def absent(kind: str, wanted: str) -> GatewayError:
-    """Return the 404 of an object that is not there, for this key."""
-    return GatewayError(Kind.UNKNOWN_OBJECT, f"There is no {kind} `{wanted[:128]}`.")
 
 
 async def _referred(
@@ -187,9 +180,7 @@ async def _referred(
     for reference in found:
         one = await gateway.books.objects.owner(key.hash, reference.id)
         if one is None:
-            error = absent("object", reference.id)
-            error.param = reference.path
-            raise error
+            raise unknown_object(reference.id, reference.path)
         if about is not None and one.account != about.account:
             raise invalid(
                 reference.path,
@@ -233,7 +224,7 @@ def _route(
         return Route(route.name, targets, route.timeouts)
     if about is not None:
         if gateway.pool.seat(about.account) is None:
-            raise absent(about.kind, about.id)
+            raise GatewayError(Kind.HOLDER_AWAY, retry_after=60)
         target = Target(provider=about.provider, model="", order=1, account=about.account)
     else:
         target = Target(provider=_provider(gateway, exchange, surface.offer), model="", order=1)
@@ -341,9 +332,10 @@ async def _carry(
         wallets=() if surface.free else gateway.means.wallets.of(key),
         fallbacks=_fallbacks(gateway, key, route),
         upload=request.upload,
-        made=partial(_note, gateway, key, surface, about),
     )
     await run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
+    if surface.deletes and about is not None and exchange.record.error is None:
+        gateway.books.objects.forget(about)
 
 
 def _fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
@@ -401,12 +393,10 @@ def _plan(
         boolean(dict(request.document), "stream")
     )
     passing = Passing(
-        method=(b"GET" if exchange.request.method == "HEAD" else exchange.request.method.encode()),
         content_type=request.content_type,
         accept=b"text/event-stream" if streams else _ACCEPT,
         answer=partial(_answer, exchange, surface, asked, provider),
         lines=_range(exchange),
-        absent=absent(about.kind, about.id).message if about is not None else None,
     )
     return Plan(
         dialect=_DIALECT,
@@ -417,6 +407,8 @@ def _plan(
         dropped=frozenset(),
         answer=lambda _: Passed("bytes", provider.flags, Usage, lambda __: b""),
         passing=passing,
+        method="GET" if exchange.request.method == "HEAD" else exchange.request.method,
+        subject=about.id if about is not None else None,
     )
 
 
@@ -442,6 +434,7 @@ def _answer(
         provider.flags,
         partial(_estimate, surface, asked, exchange.path),
         lambda error: error_frame(error, exchange.request_id),
+        partial(_made, surface),
         needs_end=surface.ends,
     )
 
@@ -475,41 +468,15 @@ def _range(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
 # What came of it.
 
 
-def _note(
-    gateway: Gateway,
-    key: Key,
-    surface: Surface,
-    about: Object | None,
-    document: object,
-    account: Account,
-) -> None:
-    """Keep whose an object is that an answer tells of, before its client knows."""
-    if not isinstance(document, dict):
-        return
-    objects = gateway.books.objects
-    if surface.deletes and about is not None:
-        objects.forget(about)
-        return
-    bind = partial(_bind, gateway, key, account)
+def _made(surface: Surface, document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what an answer tells that is its key's from now on."""
+    found = []
     name = document.get("id")
     if surface.makes is not None and isinstance(name, str):
-        bind(name, surface.makes)
+        found.append((surface.makes.value, name))
     if surface.offer == "batches":
-        for output in references.outputs(document):
-            bind(output, Made.file)
-
-
-def _bind(gateway: Gateway, key: Key, account: Account, name: str, kind: Made) -> None:
-    gateway.books.objects.bind(
-        Object(
-            key.hash,
-            name,
-            kind.value,
-            account.provider,
-            account.name,
-            int(gateway.clock() * 1e6),
-        )
-    )
+        found += [(Made.file.value, one) for one in references.outputs(document)]
+    return found
 
 
 _ENDPOINTS: Mapping[str, Mapping[str, Endpoint]] = {

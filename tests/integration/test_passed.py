@@ -176,7 +176,7 @@ async def test_files_and_batches_go_where_they_are(either):
     assert [one.id async for one in client.batches.list()] == [batch.id]
     assert (await client.files.delete(file.id)).deleted
     assert [one.id async for one in client.files.list()] == []
-    with pytest.raises(openai.NotFoundError, match="There is no file `file-0`"):
+    with pytest.raises(openai.NotFoundError, match="No object with the id `file-0`"):
         await client.files.retrieve(file.id)
 
 
@@ -233,7 +233,7 @@ async def test_another_keys_objects_are_absent_on_every_verb(client, stranger, f
         stranger.videos.remix(video.id, prompt="x"),
         stranger.files.retrieve(batch.id),
     ):
-        with pytest.raises(openai.NotFoundError, match="There is no "):
+        with pytest.raises(openai.NotFoundError, match="No object with the id"):
             await call
     for kind in ("files", "batches", "videos"):
         assert [one async for one in getattr(stranger, kind).list()] == []
@@ -255,7 +255,7 @@ async def test_another_keys_objects_are_absent_on_every_verb(client, stranger, f
 async def test_an_object_that_the_provider_has_lost_is_as_absent_as_anothers(client, house):
     file = await client.files.create(file=("in.jsonl", b"{}\n"), purpose="batch")
     house.files.clear()
-    with pytest.raises(openai.NotFoundError, match=f"There is no file `{file.id}`"):
+    with pytest.raises(openai.NotFoundError, match=f"No object with the id `{file.id}`"):
         await client.files.retrieve(file.id)
     assert [one async for one in client.files.list()] == []
 

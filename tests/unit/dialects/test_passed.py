@@ -23,12 +23,13 @@ from proxy.usage import Usage
 FLAGS = Flags()
 
 
-def passed(form, *, needs_end=False) -> Passed:
+def passed(form, read_made=lambda _: (), *, needs_end=False) -> Passed:
     return Passed(
         form,
         FLAGS,
         lambda: Usage(input=1, estimated=True),
         lambda error: b"data: %b\n\n" % error.kind.encode(),
+        read_made,
         needs_end=needs_end,
     )
 
@@ -127,12 +128,12 @@ def test_bytes_that_are_cut_off_can_only_be_cut_off():
 
 
 def test_a_document_goes_on_when_it_is_whole():
-    answer = passed("document")
+    answer = passed("document", lambda document: [("file", document["id"])])
     body = b'{"id": "file-1", "usage": {"total_tokens": 3}}'
     assert answer.feed(body[:10]) + answer.feed(body[10:]) == b""
     assert not answer.committed
     assert answer.finish() == body
-    assert answer.document == json.loads(body)
+    assert answer.made == [("file", "file-1")]
     assert (answer.answer_id, answer.usage(), answer.seen) == ("file-1", Usage(input=3), 0)
 
 
@@ -185,7 +186,7 @@ def test_a_document_too_long_to_hold_goes_on_and_its_end_is_looked_at(end, usage
     out = b"".join(answer.feed(body[at : at + 70_000]) for at in range(0, len(body), 70_000))
     assert answer.committed
     assert out + answer.finish() == body
-    assert (answer.document, answer.usage()) == (None, usage)
+    assert (answer.made, answer.usage()) == ((), usage)
     assert len(answer._tail) == module._TAIL
 
 
