@@ -12,6 +12,7 @@ from proxy.server import (
     gemini_path,
     media,
     models,
+    native,
     passthrough,
     stored,
     usage,
@@ -72,6 +73,9 @@ def find(exchange: Exchange) -> Endpoint:
         exchange.record.route = _shown(path)
         methods = _named(path)
     if methods is None:
+        if native.may_be(path) and exchange.request.method != "OPTIONS":
+            exchange.delivery.bodiless = exchange.request.method == "HEAD"
+            return _NATIVE
         raise _unknown(path)
     method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
@@ -94,7 +98,7 @@ def find(exchange: Exchange) -> Endpoint:
 
 def template(path: str) -> str:
     """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
-    if path in TABLE:
+    if path in TABLE or path == native.TEMPLATE:
         return path
     passed = media.template(path)
     if passed is not None:
@@ -170,3 +174,6 @@ def _advice(path: str, candidate: str) -> str:
     if not path.startswith("/v1/") and "/messages" not in candidate:
         return f"The path is {candidate}: OpenAI's SDKs want a base URL that ends in /v1."
     return f"The path is {candidate}."
+
+
+_NATIVE = native.serving(_unknown)
