@@ -209,9 +209,8 @@ async def test_a_version_is_added_and_the_path_of_the_address_may_be_repeated(ba
     ) as (
         _,
         up,
-    ):
-        async with gateway(config_text(upstream(up.url + base))) as front:
-            assert (await front.post(asked, chat_body("m"))).status == 200
+    ), gateway(config_text(upstream(up.url + base))) as front:
+        assert (await front.post(asked, chat_body("m"))).status == 200
     assert up.requests[0].target == target
 
 
