@@ -23,7 +23,7 @@ from tests.integration.wire import Wire
 
 CROWD = int(os.environ.get("SPLICE_CHAOS_CROWD", "150" if AMOUNT.is_short else "2000"))
 CLIENTS = 10 if AMOUNT.is_short else 50
-SECONDS = 1.5 if AMOUNT.is_short else 8.0
+SECONDS = 1.0 if AMOUNT.is_short else 8.0
 """That they ask for: a head that does not end is cut after ten."""
 PAUSE = 0.2
 """Seconds that an ordinary client waits between its requests, so that it is not they who fill a core."""
@@ -78,12 +78,17 @@ async def ordinary(address: tuple[str, int], usage: Usage, seconds: float) -> Se
     return seen
 
 
+_SENT: list[int] = []
+"""A one for each block that was sent."""
+
+
 async def _script(reader, writer, request):
     if b"at length" in request.body:
         writer.write(spoken.HEAD + spoken.chunk(spoken.metadata("openai-chat")))
         for _ in range(BLOCKS):
             writer.write(BLOCK)
             await writer.drain()
+            _SENT.append(1)
         writer.write(spoken.chunk(spoken.end("openai-chat")) + spoken.LAST)
     else:
         writer.write(spoken.told("openai-chat"))
@@ -106,7 +111,7 @@ def _crowds(address: tuple[str, int]) -> Iterator[tuple[str, Crowd]]:
     for kind in OURS:
         yield kind, crowd(kind, address, CROWD)
     if TOOL is not None:
-        for kind in TOOLS:
+        for kind in TOOLS[:1] if AMOUNT.is_short else TOOLS:
             yield f"slowhttptest's {kind}", slowhttptest(kind, address, CROWD)
 
 
@@ -138,12 +143,12 @@ async def test_a_crowd_of_slow_clients_is_not_noticed_by_the_others():
 
 
 async def _calm(usage: Usage) -> None:
-    """Wait until the gateway and its upstream here use less than half a core each."""
+    """Wait until the streams that nobody reads stand still, and the gateway has little to do."""
     async with asyncio.timeout(60):
-        theirs = ours = -1.0
-        while usage.cpu() - theirs > 0.1 or time.process_time() - ours > 0.1:
-            theirs, ours = usage.cpu(), time.process_time()
-            await asyncio.sleep(0.2)
+        sent, used = -1, -1.0
+        while sum(_SENT) != sent or usage.cpu() - used > 0.5:
+            sent, used = sum(_SENT), usage.cpu()
+            await asyncio.sleep(1)
 
 
 async def _reached(usage: Usage, holds: Callable[[int], bool]) -> None:
