@@ -25,7 +25,7 @@ from tests.integration.gateway import (
     gateway,
     upstream,
 )
-from tests.integration.scripted import Request, Scripted, settled
+from tests.integration.scripted import Request, Scripted, settled, whole
 from tests.integration.wire import Wire, request
 
 ADMIN = 'listen = ["127.0.0.1:0"]'
@@ -98,7 +98,7 @@ async def test_names_and_ids_of_tools_come_back_as_they_were(provider):
 
     async def call_back(reader, writer, asked: Request) -> None:
         body = json.loads(asked.body)
-        writer.write(spoken.whole(json.dumps(_calling(dialect, body)).encode(), **spoken.JSON))
+        writer.write(whole(json.dumps(_calling(dialect, body)).encode(), **spoken.JSON))
 
     tried = 0
     async with (
