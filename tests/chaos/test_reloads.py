@@ -78,7 +78,7 @@ GOOD = (
     ("budget_usd = 5.5", "budget_usd = 6"),
 )
 BAD = (
-    ("weight = 2", "wieght = 2"),
+    ("weight = 2", "weights = 2"),
     ("weight = 2", "weight = 0"),
     ("weight = 2", 'weight = "2"'),
     ("rpm = 100", "rpm = -1"),
