@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy import __version__
+from proxy.app.census import Census
 from proxy.app.choices import adopt_keys, check_keys, chosen, counts_tokens, reads_on, tally
 from proxy.app.predecessor import Predecessor
 from proxy.app.running import Running
@@ -34,12 +35,15 @@ from proxy.log import Bridge, Log
 from proxy.metrics import Metrics
 from proxy.notify import Notifier
 from proxy.relay.means import Means
+from proxy.relay.outbox import Outbox
 from proxy.relay.queue import Queue
 from proxy.relay.settlement import Settlement
 from proxy.routing.catalog import Catalog
 from proxy.routing.limits import KeyLimits
+from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server import routes
+from proxy.server.documents import Documents
 from proxy.server.gateway import Gateway
 from proxy.server.listeners import CannotListen
 from proxy.upstream.connections import Connections, system_tls
@@ -56,13 +60,14 @@ async def start(
     environ: Mapping[str, str],
     *,
     sweep: float = SWEEP,
+    census: bool = True,
     tls: ssl.SSLContext | None = None,
     predecessor: Predecessor | None = None,
 ) -> Running:
     """Return a gateway of ``config`` that accepts requests. Raises CannotListen, CannotUpgrade, ConfigError, Unusable.
 
-    ``tls`` is what upstreams are verified against; by default the system's certificates. ``predecessor`` is whose listeners and
-    books it goes on with.
+    ``census``: the accounts are asked what they serve. ``tls`` is what upstreams are verified against; by default the system's
+    certificates. ``predecessor`` is whose listeners and books it goes on with.
     """
     _listen_to_others(log)
     tls = await _verification(config, tls)
@@ -85,10 +90,12 @@ async def start(
     catalog, metrics, pool = Catalog(config), _metrics(), Pool(config, now)
     settlement = Settlement(log, books, tally(config, catalog, metrics), time.time)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
-    means = _means(config, pool, wallets, connections, settlement, metrics)
+    means = _means(config, books, pool, wallets, connections, settlement, metrics)
     gateway = _gateway(config, catalog, keyring, directory, means, books, log)
     notifier = Notifier(environ, silent=predecessor is not None)
     running = Running(gateway, connections, settlement, log, environ, sweep, notifier)
+    if census:
+        running.census = Census(gateway)
     try:
         await _recount(books, wallets, pool, config, now)
         if books.shared or predecessor is not None:
@@ -121,6 +128,7 @@ def _listen_to_others(log: Log) -> None:
 
 def _means(
     config: Config,
+    books: Books,
     pool: Pool,
     wallets: Wallets,
     connections: Connections,
@@ -135,6 +143,7 @@ def _means(
         pool=pool,
         wallets=wallets,
         connections=connections,
+        outbox=Outbox(asyncio.get_running_loop()),
         **chosen(config),
         frame_error={
             "chat": chat_error_frame,
@@ -143,6 +152,7 @@ def _means(
             "gemini": gemini_error_frame,
         },
         settle=settlement.settle,
+        bind=books.objects.bind,
         metrics=metrics,
     )
 
@@ -170,10 +180,12 @@ def _gateway(
         books=books,
         directory=directory,
         memory=Memory(),
+        offers=Offers(),
         log=log,
         clock=time.time,
         now=loop.time,
         routes=routes.find,
+        documents=Documents.read(),
         version=__version__,
         started=loop.time(),
     )

@@ -16,6 +16,7 @@ from proxy.billing import state
 from proxy.billing.entry import PROGRESS, REQUEST_ID, SETTLED, Row, decode, interrupted
 from proxy.billing.journal import Journal, Line, Position, scan
 from proxy.billing.ledger import Damaged
+from proxy.billing.objects import Change, is_change, read_change
 
 _BLOCK = 1 << 20
 """Bytes that are read at once of a segment that is still written: most of it are zeros yet."""
@@ -30,6 +31,8 @@ class Trail:
         """Requests that were read, ever."""
         self.faulty: list[Damaged] = []
         """What is no record; whoever books it empties this."""
+        self.changes: list[Change] = []
+        """What keys have made with providers; whoever books it empties this."""
         self._directory = directory
         self._journal = journal
         self._first = start.segment
@@ -64,6 +67,9 @@ class Trail:
             try:
                 if line.record is None:
                     raise ValueError("a wrong checksum")
+                if is_change(line.record):
+                    self.changes.append(read_change(line.record))
+                    continue
                 kind, row = decode(line.record)
                 if kind not in (SETTLED, PROGRESS):
                     raise ValueError(f"found a record of kind {kind!r}")

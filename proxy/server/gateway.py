@@ -21,8 +21,10 @@ from proxy.relay.call import Call
 from proxy.relay.means import Means
 from proxy.routing.catalog import Catalog, Route
 from proxy.routing.limits import KeyLimits
+from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server.auth import identify
+from proxy.server.documents import Documents
 from proxy.server.exchange import Exchange, address_of, cors_fields
 from proxy.server.failures import Failures
 from proxy.server.guard import Written
@@ -53,12 +55,14 @@ class Gateway:
     directory: Directory
     """Of the keys that are not configuration; ``keyring`` has those too."""
     memory: Memory
+    offers: Offers
     log: Log
     clock: Callable[[], float]
     """The time of day."""
     now: Callable[[], float]
     """The loop's time."""
     routes: Callable[[Exchange], Endpoint]
+    documents: Documents
     version: str
     started: float
     """When it was made, in the loop's time."""
@@ -94,6 +98,7 @@ class Gateway:
         exchange = Exchange(
             request,
             "req_" + self.digits.take(26),
+            self.means.outbox,
             now=self.now(),
             draining=self.draining,
             cors=self.config.server.cors_origins,

@@ -12,6 +12,7 @@ from proxy.billing import reading
 from proxy.billing.books import Books
 from proxy.billing.entry import Row
 from proxy.billing.journal import Journal
+from proxy.billing.objects import Kind, Object
 from proxy.billing.reading import Query
 from proxy.billing.state import Unusable
 from proxy.billing.waiting import Waiting
@@ -277,3 +278,27 @@ async def test_the_tasks_follow_by_themselves(tmp_path, two):
             await asyncio.sleep(0.01)
         for one in two:
             one.stop()
+
+
+async def test_what_a_key_makes_in_the_old_process_is_its_own_in_the_new_one_too(two, tmp_path):
+    old, new = two
+    one = Object(KEY, "file-1", Kind.file, "p", "a", STARTED)
+    other = one._replace(id="file-2")
+    assert old.objects.bind(one)
+    assert old.objects.bind(other)
+    old.objects.forget(other)
+    await booked(new)
+    assert await new.objects.owner(KEY, "file-1") == one
+    assert await new.objects.owner(KEY, "file-2") is None
+    assert rows_in(tmp_path, "SELECT id FROM objects") == ["file-1"]
+
+
+async def test_what_a_key_made_in_a_process_that_died_is_found_after_it(two, tmp_path, log):
+    old, new = two
+    one = Object(KEY, "file-1", Kind.file, "p", "a", STARTED)
+    old.objects.bind(one)
+    await old.close()
+    await new.close()
+    third = await opened(tmp_path, log)
+    assert await third.objects.owner(KEY, "file-1") == one
+    await third.close()
