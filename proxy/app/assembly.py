@@ -90,7 +90,7 @@ async def start(
     catalog, metrics, pool = Catalog(config), _metrics(), Pool(config, now)
     settlement = Settlement(log, books, tally(config, catalog, metrics), time.time)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
-    means = _means(config, books, pool, wallets, connections, settlement, metrics)
+    means = _means(config, pool, wallets, connections, settlement, books, metrics)
     gateway = _gateway(config, catalog, keyring, directory, means, books, log)
     notifier = Notifier(environ, silent=predecessor is not None)
     running = Running(gateway, connections, settlement, log, environ, sweep, notifier)
@@ -128,22 +128,23 @@ def _listen_to_others(log: Log) -> None:
 
 def _means(
     config: Config,
-    books: Books,
     pool: Pool,
     wallets: Wallets,
     connections: Connections,
     settlement: Settlement,
+    books: Books,
     metrics: Metrics,
 ) -> Means:
     """Return what carries a call."""
+    loop = asyncio.get_running_loop()
     return Means(
-        loop=asyncio.get_running_loop(),
+        loop=loop,
         clock=time.time,
         queue=Queue(),
         pool=pool,
         wallets=wallets,
         connections=connections,
-        outbox=Outbox(asyncio.get_running_loop()),
+        outbox=Outbox(loop),
         **chosen(config),
         frame_error={
             "chat": chat_error_frame,

@@ -270,6 +270,7 @@ class Books:
         return spent.by_account(rows)
 
     async def _rows(self, query: Query) -> list[Mapping[str, Any]]:
+        self._follow()
         _, (rows,) = await self.ledger.read(query)
         return rows
 
@@ -394,12 +395,12 @@ class Books:
         for row in trail.read():
             rows.append(row)
             if len(rows) == _REPLAYED:
-                await self._book_replayed(rows, None, (), trail.changes)
-                rows, trail.changes = [], []
+                await self._book_replayed(rows, None, (), ())
+                rows = []
         ended = trail.interrupted() if not trail.live else []
         end = self._journal.end if not trail.live else None
-        await self._book_replayed([*rows, *ended], end, trail.faulty, trail.changes)
-        trail.faulty, trail.changes = [], []
+        aside, changes = trail.beside()
+        await self._book_replayed([*rows, *ended], end, aside, changes)
         if trail.live:
             self._trail = trail
         if trail.settled or ended:
@@ -521,7 +522,7 @@ class Books:
         for row in found:
             self.heard(row)
         self._pending += found
-        self._damaged += trail.faulty
-        for change in trail.changes:
-            self.objects.hear(change)
-        trail.faulty, trail.changes = [], []
+        aside, changes = trail.beside()
+        self._damaged += aside
+        for change in changes:
+            self.objects.note(change)

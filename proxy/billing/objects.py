@@ -152,10 +152,6 @@ class Objects:
         """Note that ``one`` was deleted."""
         self._change(Change(made=False, one=one))
 
-    def hear(self, change: Change) -> None:
-        """Note what another process has put into the journal."""
-        self._note(change)
-
     async def owner(self, key_hash: str, wanted: str) -> Object | None:
         """Return the object of a key by its id; its ``account`` is where it is. Raises ReadTooLong, sqlite3.Error."""
         named = (key_hash, wanted)
@@ -220,6 +216,16 @@ class Objects:
             ]
         return order[:limit]
 
+    def note(self, change: Change) -> None:
+        """Know of a change, which the journal has: another process has put it there, or this one is about to."""
+        named = (change.one.key_hash, change.one.id)
+        self._waiting.append(change)
+        self._latest[named] = change
+        if change.made:
+            self._remember(change.one)
+        else:
+            self._known.pop(named, None)
+
     # What brings them into the database.
 
     @property
@@ -255,20 +261,11 @@ class Objects:
     # Steps.
 
     def _change(self, change: Change) -> bool:
-        self._note(change)
+        self.note(change)
         if self._append(change.record()):
             return True
         self._unkept.append(change)
         return False
-
-    def _note(self, change: Change) -> None:
-        named = (change.one.key_hash, change.one.id)
-        self._waiting.append(change)
-        self._latest[named] = change
-        if change.made:
-            self._remember(change.one)
-        else:
-            self._known.pop(named, None)
 
     def _at_hand(self, named: tuple[str, str]) -> Object | None:
         change = self._latest.get(named)

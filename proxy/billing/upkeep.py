@@ -1,4 +1,4 @@
-"""What is too old is removed: segments of the journal, and requests of which the daily sums stay."""
+"""What is too old is removed: segments of the journal, and requests of which the daily sums stay, and what providers let go of."""
 
 from __future__ import annotations
 
