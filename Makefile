@@ -100,6 +100,7 @@ audit: setup ## many requests of every kind, and the books against providers and
 bench: setup ## the benchmark table
 	@$(BIN)/python -m bench.gateway
 	@$(BIN)/python -m bench.routing
+	@$(BIN)/python -m bench.start
 
 corpus: setup ## the table of replayed recordings
 	@SPLICE_CORPUS_CUTS=$${SPLICE_CORPUS_CUTS:-5} $(BIN)/pytest -q tests/corpus

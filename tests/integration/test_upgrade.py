@@ -339,7 +339,7 @@ async def test_nothing_is_imported_once_it_is_ready(tmp_path):
             for verb in ("generateContent", "streamGenerateContent?alt=sse"):
                 answered = await wire.post(f"/v1beta/models/up%2Fm:{verb}", gemini, authorization=BEARER)  # fmt: skip
                 assert answered.status == 200, answered.body
-            for path in ("/v1/usage", "/v1/models", "/v1/key", "/healthz", "/nowhere", "/"):
+            for path in LOOKED_AT:
                 wire.send(request("GET", path, authorization=BEARER))
                 await wire.answer()
             wire.send(request("GET", "/v1/models", authorization="Bearer wrong"))
@@ -374,6 +374,25 @@ SURFACES = [
     (PATHS["messages"], body_of("messages")),
     ("/v1/responses", {"model": "up/m", "input": "Hi"}),
     ("/v1/embeddings", {"model": "up/m", "input": "Hi"}),
+]
+LOOKED_AT = [
+    *(
+        "/",
+        "/healthz",
+        "/nowhere",
+        "/openapi.json",
+        "/llms.txt",
+        "/llms-full.txt",
+        "/docs/index.md",
+    ),
+    *("/v1/models", "/v1/models/up/m", "/v1beta/models", "/v1/key", "/v1/usage", "/v1/usage/req_0"),
+    *(
+        "/v1/usage/requests",
+        "/v1/files",
+        "/v1/batches",
+        "/v1/responses/resp_1",
+        "/openai/v1/models",
+    ),
 ]
 ADMIN = [
     ("GET", "status"),
