@@ -174,6 +174,11 @@ class Asked:
         return max([limit for limit in found if limit is not None], default=None)
 
     @property
+    def in_background(self) -> bool:
+        """Whether the provider is to work on it whether the client stays or not."""
+        return self.dialect == "responses" and self.document.get("background") is True
+
+    @property
     def choices(self) -> int:
         """How many answers the client wants."""
         if self.dialect == "gemini":
