@@ -31,6 +31,7 @@ from proxy.log import Bridge, Log
 from proxy.metrics import Metrics
 from proxy.notify import Notifier
 from proxy.relay.means import Means
+from proxy.relay.outbox import Outbox
 from proxy.relay.queue import Queue
 from proxy.relay.settlement import Settlement
 from proxy.routing.catalog import Catalog
@@ -88,6 +89,7 @@ async def start(
         pool=pool,
         wallets=wallets,
         connections=connections,
+        outbox=Outbox(loop),
         **chosen(config),
         frame_error={
             "chat": chat_error_frame,

@@ -86,6 +86,7 @@ class Gateway:
         exchange = Exchange(
             request,
             "req_" + self.digits.take(26),
+            self.means.outbox,
             now=self.now(),
             draining=self.draining,
             cors=self.config.server.cors_origins,

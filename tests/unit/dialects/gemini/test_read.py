@@ -233,7 +233,7 @@ def test_a_call_without_an_id_gets_one_that_stays_the_same():
     ]
 
 
-@pytest.mark.parametrize("role", ["user", "", None])
+@pytest.mark.parametrize("role", ["user", "function", "", None])
 @pytest.mark.parametrize("key", ["functionCall", "function_call"])
 def test_a_user_calls_no_function(role, key):
     part = {"role": role, "parts": [{"text": "Hi"}, {key: {"name": "f"}}]}
