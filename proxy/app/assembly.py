@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 
 from proxy import __version__
+from proxy.app.census import Census
 from proxy.app.choices import adopt_keys, check_keys, chosen, counts_tokens, reads_on, tally
 from proxy.app.running import Running
 from proxy.billing import database
@@ -36,6 +37,7 @@ from proxy.relay.queue import Queue
 from proxy.relay.settlement import Settlement
 from proxy.routing.catalog import Catalog
 from proxy.routing.limits import KeyLimits
+from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server import routes
 from proxy.server.documents import Documents
@@ -53,11 +55,12 @@ async def start(
     environ: Mapping[str, str],
     *,
     sweep: float = SWEEP,
+    census: bool = True,
     tls: ssl.SSLContext | None = None,
 ) -> Running:
     """Return a gateway of ``config`` that accepts requests. Raises CannotListen, ConfigError, Unusable.
 
-    ``tls`` is what upstreams are verified against; by default the system's certificates.
+    ``census``: the accounts are asked what they serve. ``tls`` is what upstreams are verified against; by default the system's certificates.
     """
     bridge = Bridge(log)
     root = logging.getLogger()
@@ -98,6 +101,7 @@ async def start(
             "gemini": gemini_error_frame,
         },
         settle=settlement.settle,
+        bind=books.objects.bind,
         metrics=metrics,
     )
     gateway = Gateway(
@@ -112,6 +116,7 @@ async def start(
         books=books,
         directory=directory,
         memory=Memory(),
+        offers=Offers(),
         log=log,
         clock=time.time,
         now=loop.time,
@@ -121,6 +126,8 @@ async def start(
         started=loop.time(),
     )
     running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
+    if census:
+        running.census = Census(gateway)
     try:
         await _recount(books, wallets, pool, config, loop.time())
         await running.listen()

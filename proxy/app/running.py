@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 
+from proxy.app.census import Census
 from proxy.app.choices import (
     adopt_keys,
     check_keys,
@@ -75,6 +76,9 @@ class Running:
         self._sweeper: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._counting: asyncio.Task[None] | None = None
+        self.census: Census | None = None
+        """Who asks the accounts what they serve, if anybody shall; to be set before ``listen``."""
+        self._asking: asyncio.Task[None] | None = None
         self._keepers = [
             spawn(
                 work(), name, lambda error: self._log.failure("a keeper of the books died", error)
@@ -114,6 +118,12 @@ class Running:
         self._sweeper = spawn(
             self._sweep(), "sweep", lambda error: self._log.failure("the sweep died", error)
         )
+        if self.census is not None:
+            self._asking = spawn(
+                self.census.keep(),
+                "census",
+                lambda error: self._log.failure("the census died", error),
+            )
 
     # Reloading.
 
@@ -175,6 +185,8 @@ class Running:
         gateway.counts_tokens = counts_tokens(config) or gateway.directory.roster.counts_tokens
         gateway.reads_on = reads_on(config)
         gateway.config = config
+        if self.census is not None:
+            self.census.adopt()
         self._log.level = config.logging.level
         self._servers[0].trust(config.server.trusted_proxies)
         # Somebody may have waited for just this.
@@ -196,7 +208,7 @@ class Running:
             self._own.remove()
         for listener in (*self._public, *self._private):
             listener.close()
-        for task in (self._sweeper, self._counting):
+        for task in (self._sweeper, self._counting, self._asking):
             if task is not None:
                 task.cancel()
         for server in self._servers:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from proxy.billing import database, spent, state
 from proxy.billing.entry import (
@@ -35,6 +36,8 @@ from proxy.billing.entry import (
 )
 from proxy.billing.journal import Journal, Position, scan
 from proxy.billing.ledger import Damaged, Ledger, damaged
+from proxy.billing.objects import Change, Objects, is_change, read_change, statements, too_old
+from proxy.billing.reading import Query
 from proxy.billing.spent import Spent
 from proxy.log import Log
 from proxy.metrics import BookMetrics
@@ -80,6 +83,8 @@ class Books:
     ) -> None:
         self.open_for_calls = True
         self.ledger = ledger
+        self.objects = Objects(self._keep, self._rows)
+        """What keys have made with providers."""
         self.metrics = BookMetrics()
         self._directory = directory
         self._journal = journal
@@ -161,11 +166,21 @@ class Books:
                 self._running.pop(request_id, None)
                 self._running[request_id] = before
 
-    def _not_kept(self, row: Row) -> None:
-        """Keep in memory what the journal did not take, as far as it goes."""
+    def _keep(self, record: bytes) -> bool:
+        """Put a record about an object into the journal; if it does not take it, no new call is let in."""
+        kept = self._journal.append(record)
+        if not kept:
+            self._close()
+        return kept
+
+    def _close(self) -> None:
         if self.open_for_calls:
             self.open_for_calls = False
             self._log.failure("the journal cannot be written", self._journal.failure)
+
+    def _not_kept(self, row: Row) -> None:
+        """Keep in memory what the journal did not take, as far as it goes."""
+        self._close()
         if len(self._unkept) < MAX_UNKEPT:
             self._unkept.append(row)
             self._pending.append(row)
@@ -232,6 +247,10 @@ class Books:
         _, (rows,) = await self.ledger.read(spent.accounts(self._wall()), within=_COUNTED)
         return spent.by_account(rows)
 
+    async def _rows(self, query: Query) -> list[Mapping[str, Any]]:
+        _, (rows,) = await self.ledger.read(query)
+        return rows
+
     # Syncing.
 
     async def keep_synced(self) -> None:
@@ -248,6 +267,7 @@ class Books:
                 if work.error is not None:
                     # Nobody knows which of its lines are on the disk: all that the ledger does not have are written again.
                     self._unkept = [*self._batch, *self._pending][-MAX_UNKEPT:]
+                    self.objects.doubt()
                     self.open_for_calls = False
                     self._log.failure("the journal could not be synced", work.error)
             if not self.open_for_calls and loop.time() - tried >= RETRY:
@@ -262,7 +282,7 @@ class Books:
                 break
             written += 1
         del self._unkept[:written]
-        if not self._unkept and self._has_room():
+        if not self._unkept and self.objects.retry() and self._has_room():
             self.open_for_calls = True
             self._log.info("the journal and the ledger are written again")
 
@@ -293,18 +313,22 @@ class Books:
         if not self._batch:
             self._batch, self._pending = self._pending[:GROUP], self._pending[GROUP:]
         aside = self._damaged
-        if not self._batch and not aside:
+        changes = self.objects.waiting
+        if not self._batch and not aside and not changes:
             return not self._late
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             given = len(aside)
-            found = await self.ledger.commit(self._batch, self._booked_up_to(), tuple(aside))
+            found = await self.ledger.commit(
+                self._batch, self._booked_up_to(), tuple(aside), statements(changes)
+            )
         except sqlite3.Error as error:
             self._not_booked(error)
             return False
         self.metrics.flushes.observe((), loop.time() - began)
         self.metrics.booked(len(self._batch) + given, len(found))
+        self.objects.booked(len(changes))
         if self._unkept:
             booked = {row[REQUEST_ID] for row in self._batch}
             self._unkept = [row for row in self._unkept if row[REQUEST_ID] not in booked]
@@ -343,6 +367,7 @@ class Books:
         if until == self._folded:
             return
         try:
+            await self.ledger.write(too_old(self._wall()))
             wrong = await self.ledger.fold(until)
         except sqlite3.Error as error:
             self._log.failure("old requests could not be removed", error)
@@ -359,6 +384,7 @@ class Books:
         running: dict[str, Row] = {}
         rows: list[Row] = []
         faulty: list[Damaged] = []
+        changes: list[Change] = []
         settled = 0
         numbers = [n for n in journal.segments() if start.segment <= n < journal.end.segment]
         if start.segment and numbers[:1] != [start.segment] and numbers:
@@ -374,6 +400,9 @@ class Books:
                 try:
                     if line.record is None:
                         raise ValueError("a wrong checksum")
+                    if is_change(line.record):
+                        changes.append(read_change(line.record))
+                        continue
                     kind, row = decode(line.record)
                     if kind not in (SETTLED, PROGRESS):
                         raise ValueError(f"found a record of kind {kind!r}")
@@ -388,19 +417,23 @@ class Books:
                 rows.append(row)
                 settled += 1
                 if len(rows) == _REPLAYED:
-                    await self._book_replayed(rows, None, ())
-                    rows = []
+                    await self._book_replayed(rows, None, (), changes)
+                    rows, changes = [], []
             journal.trim(number, used)
         rows += [interrupted(row) for row in running.values()]
-        await self._book_replayed(rows, journal.end, faulty)
+        await self._book_replayed(rows, journal.end, faulty, changes)
         if settled or running:
             self._log.info("replayed the journal", settled=settled, interrupted=len(running))
 
     async def _book_replayed(
-        self, rows: list[Row], position: Position | None, faulty: Sequence[Damaged]
+        self,
+        rows: list[Row],
+        position: Position | None,
+        faulty: Sequence[Damaged],
+        changes: Sequence[Change],
     ) -> None:
         try:
-            found = await self.ledger.commit(rows, position, faulty)
+            found = await self.ledger.commit(rows, position, faulty, statements(changes))
         except sqlite3.Error as error:
             raise state.Unusable(
                 f"cannot bring the journal into {self._directory / database.NAME} ({error}), expected a database "

@@ -7,7 +7,7 @@ feeds all of them the same way and asks them the same things.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import orjson
@@ -23,6 +23,10 @@ from proxy.usage import Usage
 
 MAX_HOPS = 32
 """How often a Gemini answer is continued before it is called too long."""
+
+
+Made = tuple[str, str]
+"""What something is that a provider keeps, and its id."""
 
 
 class Answer(Protocol):
@@ -43,6 +47,10 @@ class Answer(Protocol):
     def answer_id(self) -> str: ...
     @property
     def continuation(self) -> str | None: ...
+    @property
+    def made(self) -> Sequence[Made]:
+        """What the upstream has said so far that it keeps, to be referred to by later requests."""
+
     @property
     def seen(self) -> int:
         """About how many tokens of output have come; 0 before the end of a document, which comes at once."""
@@ -72,8 +80,11 @@ class ContinuableDecoder(Decoder, Protocol):
 class Decoded(ABC):
     """An answer that is decoded: what a translated stream and a translated document have in common.
 
-    ``document``: the upstream answers with one JSON document, not with a stream.
+    ``document``: the upstream answers with one JSON document, not with a stream. What is kept of it is no business of a client
+    that speaks another dialect.
     """
+
+    made: Sequence[Made] = ()
 
     def __init__(self, decoder: Decoder, turn: Encoder | Collected, *, document: bool) -> None:
         self._decoder = decoder
@@ -238,7 +249,7 @@ class Whole(Decoded):
 class WholeSplice:
     """A document of the client's own dialect: its bytes as they came, its usage read.
 
-    ``read_usage`` takes the parsed document.
+    ``read_usage`` takes the parsed document, and so does ``read_made``.
     """
 
     seen = 0
@@ -247,7 +258,10 @@ class WholeSplice:
         self,
         read_usage: Callable[[dict[str, Any]], Usage | None],
         estimate_input: Callable[[], int],
+        read_made: Callable[[dict[str, Any]], Sequence[Made]] = lambda _: (),
     ) -> None:
+        self.made: Sequence[Made] = ()
+        self._read_made = read_made
         self._read_usage = read_usage
         self._estimate_input = estimate_input
         self._gathered: list[bytes] = []
@@ -274,6 +288,7 @@ class WholeSplice:
         self.committed = True
         self.answer_id = _id_of(document)
         self._usage = self._read_usage(document)
+        self.made = self._read_made(document)
         return body
 
     def fail(self, error: GatewayError) -> bytes:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 import orjson
 
 from proxy.dialects import refusal
+from proxy.dialects.answer import Made
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
 from proxy.dialects.chat.encode import cost_members
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
@@ -25,7 +26,7 @@ from proxy.dialects.messages.decode import read_usage as read_messages_usage
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.decode import response_usage
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
-from proxy.dialects.responses.shapes import told_error
+from proxy.dialects.responses.shapes import kept, told_error
 from proxy.dialects.sse import Unfinished, is_json, parse_block, split_blocks
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -46,6 +47,8 @@ class Splice(ABC):
     ``committed`` turns true with the first content; ``ended`` when nothing may follow; ``error`` is the failure that ended
     it, if one did. ``events`` counts content frames, for the estimate of an answer whose usage was never told.
     """
+
+    made: Sequence[Made] = ()
 
     def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
         self.committed = False
@@ -492,10 +495,19 @@ class ResponsesSplice(NamedSplice):
     OPENING = b""
     ENDING = None
 
-    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        flags: Flags,
+        estimate_input: Callable[[], int],
+        *,
+        keeps: bool = False,
+    ) -> None:
+        """``keeps``: the client did not forbid that the response be kept."""
         super().__init__(request_id, flags, estimate_input)
         self._response: dict[str, Any] = {}
         self._last = b""
+        self._keeps = keeps
 
     def _plain(self, whole: bytes) -> int:
         count = super()._plain(whole)
@@ -523,6 +535,8 @@ class ResponsesSplice(NamedSplice):
         if isinstance(response, dict):
             self._response = response
             self.answer_id = self.answer_id or str(response.get("id") or "")
+            if self._keeps and (self.ended or not self.made):
+                self.made = kept(response)
             if self.ended and self.error is None:
                 self.reported = response_usage(response, self._flags)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from proxy.billing.objects import Object
 from proxy.billing.tariff import Tariff
 from proxy.billing.wallets import Wallets
 from proxy.config.model import Retry, Streaming
@@ -41,4 +42,6 @@ class Means:
     expose: frozenset[str]
     frame_error: Mapping[str, Callable[[GatewayError, str], bytes]]
     settle: Callable[[Record], None]
+    bind: Callable[[Object], object]
+    """Notes what a key has made with a provider, before the key is told of it."""
     metrics: Metrics

@@ -21,6 +21,7 @@ from proxy.relay.call import Call
 from proxy.relay.means import Means
 from proxy.routing.catalog import Catalog, Route
 from proxy.routing.limits import KeyLimits
+from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server.auth import identify
 from proxy.server.documents import Documents
@@ -48,6 +49,7 @@ class Gateway:
     directory: Directory
     """Of the keys that are not configuration; ``keyring`` has those too."""
     memory: Memory
+    offers: Offers
     log: Log
     clock: Callable[[], float]
     """The time of day."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -784,3 +785,15 @@ def test_a_reload_keeps_what_was_spent_of_a_budget_of_the_same_period():
     assert pick(one) is None
     adopted(one, 'name = "a"')
     assert pick(one) == "a"
+
+
+def test_a_target_may_be_one_account_alone_whatever_its_globs():
+    one = pool('name = "a"\nmodels = ["x"]', 'name = "b"')
+    held = replace(target(), account="a")
+    assert [seat.name for seat in one.serving(held)] == ["a"]
+    assert [seat.name for seat in one.serving(target())] == ["b"]
+    assert one.serving(replace(held, account="gone")) == ()
+    assert one.serving(replace(held, provider="another")) == ()
+    lease = one.pick(held, (), 0.0)
+    assert lease is not None
+    assert one.pick(held, ("a",), 0.0) is None
