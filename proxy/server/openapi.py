@@ -41,6 +41,7 @@ class Operation:
 
 _KEYED = (401, 403, 429, 500)
 _READ = (400, *_KEYED, 503)
+_STORED = (*_READ, 404, 502, 504)
 _COUNT = (400, 401, 403, 404, 408, 413, 415, 429, 500, 502, 503, 504)
 _CALL = (*_COUNT, 402)
 
@@ -74,15 +75,24 @@ def _gemini(version: str) -> dict[str, Operation]:
 
 
 def _models(version: str, words: Words) -> dict[str, Operation]:
-    path, statuses = f"GET /{version}/models", (*_KEYED, 404)
+    path, anthropics, googles = (
+        f"GET /{version}/models",
+        ("limit", "after_id", "before_id"),
+        ("pageSize", "pageToken"),
+    )
     return {
         path: Operation(
-            "Models", "List the models that this key may call", "ModelList", words=words, statuses=_KEYED
+            "Models", "List the models that this key may call", "ModelList", words=words, statuses=(400, *_KEYED),
+            query=googles if words == "Gemini" else (*anthropics, *googles),
         ),
         f"{path}/{{id}}": Operation(
-            "Models", "Tell of one model", "Model", words=words, statuses=statuses
+            "Models", "Tell of one model", "Model", words=words, statuses=(*_KEYED, 404)
         ),
     }  # fmt: skip
+
+
+def _stored(summary: str, answer: str, **more: Any) -> Operation:
+    return Operation("Responses", summary, answer, statuses=_STORED, **more)
 
 
 def _open(summary: str, answer: str, **more: Any) -> Operation:
@@ -102,6 +112,21 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "POST /v1/responses": _call(
         "Responses", "OpenAI", "Answer a conversation", "ResponsesRequest", "ResponsesAnswer", event="ResponsesEvent"
+    ),
+    "POST /v1/responses/input_tokens": _call(
+        "Responses", "OpenAI", "Count the tokens of a request", "ResponsesCountRequest", "ResponsesCountAnswer",
+        statuses=_COUNT,
+    ),
+    "GET /v1/responses/{id}": _stored(
+        "Tell a stored response once more, also as a stream", "ResponsesAnswer", event="ResponsesEvent",
+        query=("stream", "starting_after"),
+    ),
+    "DELETE /v1/responses/{id}": _stored("Delete a stored response", "ResponsesDeleted"),
+    "POST /v1/responses/{id}/cancel": _stored(
+        "Cancel a response that is made in the background", "ResponsesAnswer"
+    ),
+    "GET /v1/responses/{id}/input_items": _stored(
+        "List what a stored response answers", "ResponsesItems", query=("limit", "after", "order")
     ),
     **_gemini("v1"),
     **_gemini("v1beta"),
@@ -177,11 +202,20 @@ _PARAMETERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "alt": ("`sse` for events; else the stream is one JSON array.", {"enum": ["sse"]}),
     "start": ("The first day, UTC; by default of this month.", {"type": "string", "format": "date"}),
     "end": ("The last day.", {"type": "string", "format": "date"}),
-    "limit": ("Of a page.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    "limit": ("The most for one page.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "before": ("The `last_id` of the page before.", {"type": "string"}),
+    "after": ("The last id of the page before.", {"type": "string"}),
+    "order": ("Of the items.", {"enum": ["asc", "desc"]}),
+    "after_id": ("The `last_id` of the page before; in Anthropic's shape.", {"type": "string"}),
+    "before_id": ("The `first_id` of the page after; in Anthropic's shape.", {"type": "string"}),
+    "pageSize": ("The most for one page; in Google's shape.", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    "pageToken": ("The `nextPageToken` of the page before; in Google's shape.", {"type": "string"}),
+    "stream": ("As events.", {"enum": ["true", "false"]}),
+    "starting_after": ("The `sequence_number` after which the events begin.", {"type": "integer", "minimum": 0}),
 }  # fmt: skip
 _NAMES: Mapping[str, str] = {
     "models": "The name of a model; it may hold slashes, as they are.",
+    "responses": "The id of a response that this key has made and its provider keeps.",
     "usage": "The id of a request, or of the answer to it (`chatcmpl-…`, `msg_…`, `resp_…`).",
     "docs": "A page that `/llms.txt` names, such as `chat.md`.",
 }
@@ -258,7 +292,7 @@ def _described(method: str, path: str, operation: Operation) -> dict[str, Any]:
 
 
 def _answered(operation: Operation) -> dict[str, Any]:
-    called = operation.body is not None
+    called = 502 in operation.statuses
     schema = _shape(operation.answer)
     content = {operation.answers: {"schema": schema}}
     if operation.array:

@@ -18,8 +18,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 from proxy import demo
 from proxy.config import key_hash
 from proxy.server import openapi
-from tests.integration.gateway import BEARER, KEY, Gateway, gateway
+from tests.integration.gateway import BEARER, KEY, Gateway, config_text, gateway, upstream
 from tests.integration.schemas import valid
+from tests.integration.test_stored import Store
 from tests.integration.wire import Answered, encoded, request
 
 DOCUMENT = json.loads(openapi.document("0", "http://127.0.0.1:8080"))
@@ -29,11 +30,15 @@ EXAMPLES = 20
 """For each route and each dialect of an upstream."""
 
 
+STORED = "/v1/responses/{id}"
+
+
 def described(method: str) -> list[Any]:
+    """Return the operations of a method, but for those that need something to be stored first."""
     return [
         pytest.param(path, methods[method], id=path)
         for path, methods in DOCUMENT["paths"].items()
-        if method in methods
+        if method in methods and not path.startswith(STORED)
     ]
 
 
@@ -197,7 +202,10 @@ async def test_who_has_no_key_is_told_so_where_the_document_says_that_one_is_nee
 ):
     async with the_demo() as front:
         answered = await asked(
-            front, method, path.replace("{id}", "index.md"), {} if method == "post" else None
+            front,
+            method,
+            path.replace("{id}", "index.md" if path.startswith("/docs") else "a"),
+            {} if method == "post" else None,
         )
     assert answered.status == (200 if operation.get("security") == [] else 401)
     is_as_described(operation, answered)
@@ -234,3 +242,33 @@ async def test_a_limited_key_and_a_wrong_model_are_refused_as_described():
         answered = await front.messages("nothing-like-it")
         assert answered.status == 404
         is_as_described(operation, answered)
+
+
+async def test_a_stored_response_is_told_as_described():
+    store = Store("a")
+    async with (
+        store.server,
+        gateway(config_text(upstream(store.server.url, "openai-responses"))) as front,
+    ):
+
+        async def hold(method: str, name: str, rest: str = "", query: str = "") -> int:
+            answered = await asked(
+                front, method, f"/v1/responses/{name}{rest}{query}", authorization=BEARER
+            )
+            is_as_described(DOCUMENT["paths"][STORED + rest][method.lower()], answered)
+            return answered.status
+
+        name = (await front.post("/v1/responses", {"model": "up/m", "input": "Hi"})).json["id"]
+        operations = [
+            (path.removeprefix(STORED), method)
+            for path, methods in DOCUMENT["paths"].items()
+            for method in methods
+            if path.startswith(STORED)
+        ]
+        assert len(operations) == 4
+        # Whoever deletes it does so last.
+        for rest, method in sorted(operations, key=lambda one: one[1] == "delete"):
+            assert await hold(method.upper(), "resp_none", rest) == 404
+            if method == "get":
+                assert await hold("GET", name, rest, "?stream=true") == 200
+            assert await hold(method.upper(), name, rest) == 200
