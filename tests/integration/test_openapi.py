@@ -252,7 +252,7 @@ async def test_who_has_no_key_is_told_so_where_the_document_says_that_one_is_nee
                 # So many in a second are too many.
                 front.running.gateway.failures = Failures()
                 target = path.replace("{id}", "index.md" if path.startswith("/docs") else "a")
-                body = {} if method == "post" else None
+                body: Any = {} if method == "post" else None
                 answered = await asked(front, method, target, body)
                 assert answered.status == (200 if operation.get("security") == [] else 401), path
                 is_as_described(operation, answered)
