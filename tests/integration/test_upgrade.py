@@ -339,7 +339,17 @@ async def test_nothing_is_imported_once_it_is_ready(tmp_path):
             for verb in ("generateContent", "streamGenerateContent?alt=sse"):
                 answered = await wire.post(f"/v1beta/models/up%2Fm:{verb}", gemini, authorization=BEARER)  # fmt: skip
                 assert answered.status == 200, answered.body
-            for path in ("/v1/usage", "/v1/models", "/v1/key", "/healthz", "/nowhere", "/"):
+            for path in (
+                "/v1/usage",
+                "/v1/models",
+                "/v1/key",
+                "/healthz",
+                "/nowhere",
+                "/",
+                "/openapi.json",
+                "/llms.txt",
+                "/docs/chat.md",
+            ):
                 wire.send(request("GET", path, authorization=BEARER))
                 await wire.answer()
             wire.send(request("GET", "/v1/models", authorization="Bearer wrong"))
