@@ -30,10 +30,11 @@ from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
-from proxy.dialects.native import with_first_member, with_model
+from proxy.dialects.native import with_first_member
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
+from proxy.dialects.responses import native as responses_native
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.responses.shapes import kept
@@ -174,6 +175,11 @@ class Asked:
             return gemini_native.output_limit(self.document) or None
         found = [self.document.get(name) for name in CLIENTS[self.dialect].limits]
         return max([limit for limit in found if limit is not None], default=None)
+
+    @property
+    def in_background(self) -> bool:
+        """Whether the provider is to work on it whether the client stays or not."""
+        return self.dialect == "responses" and self.document.get("background") is True
 
     @property
     def heartbeat(self) -> bytes | None:
@@ -344,7 +350,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     elif dialect == "gemini":
         body = gemini_native.rewritten(body, document, upstream.model)
     else:
-        body = with_model(body, dict(document), upstream.model)
+        body = responses_native.rewritten(body, document, upstream.model)
     return Plan(
         dialect=dialect,
         native=True,

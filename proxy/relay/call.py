@@ -13,9 +13,11 @@ from proxy.config.model import ReadOn, Target
 from proxy.dialects.answer import Answer, Translation, Whole
 from proxy.dialects.passed import answer_lines, content_type
 from proxy.dialects.plan import Asked, Passed, Plan, continued
+from proxy.dialects.responses.decode import response_usage
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import Phase
 from proxy.providers import Provider
+from proxy.relay import background
 from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
 from proxy.relay.bill import Bill
 from proxy.relay.delivery import Delivery
@@ -105,6 +107,8 @@ class Call:
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
+        self.watch = background.Watch() if asked.in_background else None
+        """Of a call that may go on when its client has an answer."""
         self._key = key
         self._bound = 0
         self._note_at = self._started + _NOTED_AFTER
@@ -148,8 +152,15 @@ class Call:
                     attempt.abort()
                 else:
                     attempt.linger(self._loop)
-        if delivered.document is not None:
-            self._deliver_document(delivered.document)
+        document = delivered.document
+        if document is None:
+            return
+        watch = self.watch
+        name = background.pending(document) if watch is not None else None
+        if watch is None or name is None:
+            self._deliver_document(document)
+        else:
+            await self._look_after(watch, name, document)
 
     # Tries.
 
@@ -423,6 +434,9 @@ class Call:
         if attempt is None or lease is None or attempt.outcome.done():
             return None
         chosen = lease.seat.account.on_disconnect or self._means.streaming.on_disconnect
+        if self._asked.in_background:
+            # It goes on whether anybody listens or not.
+            chosen = ReadOn(self._route.timeouts.total)
         if not isinstance(chosen, ReadOn):
             return None
         self.record.status = _CLIENT_LEFT
@@ -445,6 +459,8 @@ class Call:
     @property
     def phase(self) -> Phase:
         attempt = self._attempt
+        if self.watch is not None and self.watch.answered.is_set():
+            return Phase.WAITING
         if attempt is None or attempt.outcome.done():
             return Phase.QUEUED if self._lease is None else Phase.CONNECTING
         return Phase.STREAMING if attempt.has_content else Phase.WAITING
@@ -551,6 +567,8 @@ class Call:
         """End the call with ``error``, whatever it waits for; no other account is tried."""
         if self.delivery.finished:
             # Its task has yet to hear of the end, and would append an error to a whole answer.
+            if self.watch is not None:
+                self.watch.over.set()
             return
         self._last_word = error
         attempt = self._attempt
@@ -566,6 +584,20 @@ class Call:
         self.settle_failed(error, 200)
         frame = self._means.frame_error[self._asked.dialect](error, self._asked.request_id)
         self.delivery.finish(frame)
+
+    async def _look_after(self, watch: background.Watch, name: str, document: bytes) -> None:
+        """Answer with ``document``, and close the books when the response ``name`` has ended, which may take an hour."""
+        attempt, lease, record = self._attempt, self._lease, self.record
+        if attempt is None or attempt.answer is None or lease is None:
+            return
+        self._bind()
+        self.delivery.document(200, self._fields(), document)
+        watch.answered.set()
+        record.usage = None
+        found = await background.ended(self._means, lease.seat, name, watch.over, self._loop.time)
+        if found is not None:
+            record.usage = response_usage(found, lease.seat.provider.flags) or Usage()
+        self.settle(attempt.answer)
 
     def _deliver_document(self, document: bytes) -> None:
         attempt = self._attempt

@@ -250,7 +250,11 @@ async def carry(
         fallbacks=fallbacks(gateway, key, route),
     )
     running = run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
-    await (read_on.outlive(gateway, call, running) if gateway.reads_on else running)
+    if call.watch is not None and not asked.stream:
+        await read_on.look_after(exchange, gateway, call, call.watch, running)
+    else:
+        outlives = gateway.reads_on or call.watch is not None
+        await (read_on.outlive(gateway, call, running) if outlives else running)
 
 
 async def run(
@@ -278,7 +282,7 @@ async def run(
             exchange.delivery.fields = left(gateway)
         else:
             grant.release(_used(exchange.record), gateway.now())
-        if isinstance(guard, Guard):
+        if isinstance(guard, Guard) and guard.flow is call:
             guard.flow = None
 
 
