@@ -10,7 +10,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -24,7 +24,7 @@ from proxy.dialects.passed import Opaque, Passed, form_of
 from proxy.dialects.plan import CLIENTS, ClientDialect, Passing, Plan
 from proxy.dialects.untouched import make_untouched_plan
 from proxy.errors import GatewayError, Kind
-from proxy.providers import ALIASES, RESERVED, Dialect, Provider
+from proxy.providers import RESERVED, Dialect, Provider
 from proxy.relay.call import Call
 from proxy.routing.catalog import Route
 from proxy.routing.limits import Refusal, admit
@@ -38,6 +38,7 @@ from proxy.usage import Usage
 TEMPLATE = "/{provider}/{path}"
 """The route of all of them, as logs and metrics tell it."""
 
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 Sort = Literal["answer", "embed", "count"]
 _CALLS: dict[str, tuple[ClientDialect, Sort]] = {
     "/v1/chat/completions": ("chat", "answer"),
@@ -71,22 +72,17 @@ class Place:
     path: str
 
 
-def may_be(path: str) -> bool:
-    """Tell whether ``path`` could begin with the name of a provider."""
+def provider_in(path: str, called: Mapping[str, str]) -> str | None:
+    """Return the provider whose own path this is; ``called`` has the names of those that there are."""
     name, slash, _ = path[1:].partition("/")
-    return bool(slash) and bool(name) and name not in RESERVED
+    return called.get(name) if slash and name not in RESERVED else None
 
 
-async def serve(
-    gateway: Gateway, exchange: Exchange, *, unknown: Callable[[str], GatewayError]
-) -> None:
-    """Answer a call of a provider's own path; ``unknown`` makes the error of a path that no provider here has."""
+async def serve(gateway: Gateway, exchange: Exchange) -> None:
+    """Answer a call of a provider's own path."""
     name, _, _ = exchange.path[1:].partition("/")
+    found = gateway.catalog.called[name]
     providers = gateway.config.providers
-    ours = {account.provider for account in gateway.config.accounts}
-    found = name if name in ours else ALIASES.get(name, "")
-    if found not in ours:
-        raise unknown(exchange.path)
     place = _place(providers[found], exchange.path[1 + len(name) :])
     exchange.record.route = TEMPLATE
     exchange.record.dialect = _words(place)
@@ -291,8 +287,3 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
     )
     fields = exchange.delivery.fields
     await run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
-
-
-def serving(unknown: Callable[[str], GatewayError]) -> Endpoint:
-    """Return the endpoint of every path that may be a provider's."""
-    return partial(serve, unknown=unknown)

@@ -63,9 +63,10 @@ _GEMINI: Mapping[str, Mapping[str, Endpoint]] = {
 _LONGEST_WORD = 24
 """Characters of the longest word in a path that are shown where the path is nobody's: keys are longer."""
 _LONGEST_PATH = 100
+_NOBODY: Mapping[str, str] = {}
 
 
-def find(exchange: Exchange) -> Endpoint:
+def find(exchange: Exchange, providers: Mapping[str, str] = _NOBODY) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
     methods = TABLE.get(path)
@@ -73,9 +74,11 @@ def find(exchange: Exchange) -> Endpoint:
         exchange.record.route = _shown(path)
         methods = _named(path)
     if methods is None:
-        if native.may_be(path) and exchange.request.method != "OPTIONS":
+        if native.provider_in(path, providers) is not None:
+            if exchange.request.method == "OPTIONS":
+                return endpoints.options(native.METHODS)
             exchange.delivery.bodiless = exchange.request.method == "HEAD"
-            return _NATIVE
+            return native.serve
         raise _unknown(path)
     method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
@@ -174,6 +177,3 @@ def _advice(path: str, candidate: str) -> str:
     if not path.startswith("/v1/") and "/messages" not in candidate:
         return f"The path is {candidate}: OpenAI's SDKs want a base URL that ends in /v1."
     return f"The path is {candidate}."
-
-
-_NATIVE = native.serving(_unknown)

@@ -204,12 +204,15 @@ async def test_the_sdks_work_with_a_providers_own_paths():
     ],
 )
 async def test_a_version_is_added_and_the_path_of_the_address_may_be_repeated(base, asked, target):
-    async with in_front_of(
-        [whole(json.dumps(spoken.document("openai-chat")).encode(), **spoken.JSON)]
-    ) as (
-        _,
-        up,
-    ), gateway(config_text(upstream(up.url + base))) as front:
+    async with (
+        in_front_of(
+            [whole(json.dumps(spoken.document("openai-chat")).encode(), **spoken.JSON)]
+        ) as (
+            _,
+            up,
+        ),
+        gateway(config_text(upstream(up.url + base))) as front,
+    ):
         assert (await front.post(asked, chat_body("m"))).status == 200
     assert up.requests[0].target == target
 
