@@ -10,7 +10,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,14 +25,14 @@ from proxy.dialects.chat.encode import error_frame
 from proxy.dialects.fields import boolean
 from proxy.dialects.form import Form, boundary_of, content_type_of
 from proxy.dialects.native import with_model
-from proxy.dialects.passed import Opaque, Passed, form_of
+from proxy.dialects.passed import Opaque, Passed, form_of, read_usage
 from proxy.dialects.plan import Passing, Plan
 from proxy.errors import GatewayError, Kind, invalid, unknown_object
-from proxy.providers import ALIASES, Dialect, Offer, Provider
+from proxy.providers import ALIASES, Dialect, Flags, Offer, Provider
 from proxy.relay.call import Call
 from proxy.routing.catalog import Route
 from proxy.routing.limits import Refusal, admit, enter, standing
-from proxy.server import media, objects_list
+from proxy.server import batches, media, objects_list
 from proxy.server.body import parse_object, read_body
 from proxy.server.endpoints import fallbacks, left, run
 from proxy.server.exchange import Exchange
@@ -49,6 +49,7 @@ _OURS = ("key", "provider")
 """Parameters of a query that are for us."""
 _TEXTS = ("prompt", "input", "query", "instructions")
 _ACCEPT = b"*/*"
+Note = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +119,11 @@ async def serve(
             Kind.MODEL_NOT_ALLOWED,
             "A batch may ask any model, and this key may not. Its models must allow all of the provider.",
         )
-    await _carry(gateway, exchange, key, surface, request, route, about)
+    if surface.of is Made.batch and about is not None and not await batches.is_paid(gateway, about):
+        paid: Note = partial(batches.book, gateway, key, about)
+    else:
+        paid = _nothing
+    await _carry(gateway, exchange, key, surface, request, route, about, paid)
 
 
 # Reading.
@@ -346,7 +351,9 @@ async def _carry(
     request: Request,
     route: Route,
     about: Object | None,
+    note: Note,
 ) -> None:
+    """Carry the call; ``note`` is told the document that answers it, before the client is."""
     now = gateway.now()
     asked = _asked(gateway, exchange, request, surface)
     method = exchange.request.method
@@ -366,7 +373,7 @@ async def _carry(
         exchange.record,
         exchange.request.headers,
         gateway.random.random(),
-        partial(_plan, exchange, surface, request, asked, about),
+        partial(_plan, exchange, surface, request, asked, about, note),
         exchange.request.task,
         key=key.hash,
         tokens=tokens,
@@ -427,6 +434,7 @@ def _plan(
     request: Request,
     asked: Opaque,
     about: Object | None,
+    note: Note,
     provider: Provider,
     model: str,
 ) -> Plan:
@@ -437,7 +445,7 @@ def _plan(
     passing = Passing(
         content_type=request.content_type,
         accept=b"text/event-stream" if streams else _ACCEPT,
-        answer=partial(_answer, exchange, surface, asked, provider),
+        answer=partial(_answer, exchange, surface, asked, note, provider),
         lines=_range(exchange),
     )
     return Plan(
@@ -467,6 +475,7 @@ def _answer(
     exchange: Exchange,
     surface: Surface,
     asked: Opaque,
+    note: Note,
     provider: Provider,
     status: int,
     headers: Mapping[bytes, bytes],
@@ -476,7 +485,8 @@ def _answer(
         provider.flags,
         partial(_estimate, surface, asked, exchange.path),
         lambda error: error_frame(error, exchange.request_id),
-        partial(_made, surface),
+        partial(_made, surface, note),
+        _no_usage if surface.free else read_usage,
         needs_end=surface.ends,
     )
 
@@ -510,8 +520,18 @@ def _range(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
 # What came of it.
 
 
-def _made(surface: Surface, document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _nothing(_: Mapping[str, Any]) -> None:
+    pass
+
+
+def _no_usage(_: object, __: Flags) -> Usage | None:
+    """Return what a call has used that is free. What a batch tells is its own, and not that of whoever asks."""
+    return None
+
+
+def _made(surface: Surface, note: Note, document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what an answer tells that is its key's from now on."""
+    note(document)
     found = []
     name = document.get("id")
     if surface.makes is not None and isinstance(name, str):
