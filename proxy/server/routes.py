@@ -67,13 +67,15 @@ _LONGEST_PATH = 100
 def find(exchange: Exchange) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
+    method = exchange.request.method
+    # Of refusals too: a client would read their bodies as its next answer.
+    exchange.delivery.bodiless = method == "HEAD"
     methods = TABLE.get(path)
     if methods is None:
         exchange.record.route = _shown(path)
         methods = _named(path)
     if methods is None:
         raise _unknown(path)
-    method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
         if method == "POST" and path.startswith(gemini_path.BEGINNINGS):
@@ -88,7 +90,6 @@ def find(exchange: Exchange) -> Endpoint:
         raise GatewayError(
             Kind.METHOD, f"{path} takes {allowed}, not {method[:16]}.", allow=allowed
         )
-    exchange.delivery.bodiless = method == "HEAD"
     return found
 
 
