@@ -183,11 +183,12 @@ async def gateway(
     directory: Path | None = None,
     *,
     path: Path | None = None,
-    tls: ssl.SSLContext = _TLS,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway of the configuration ``text``, whose relative paths are in ``directory``: by default one of its own.
 
-    ``path`` is where it would be read from if it were read again, ``tls`` whom it trusts upstream: nobody.
+    ``path`` is where it would be read from if it were read again, ``tls`` whom it trusts
+    upstream, by default nobody.
     """
     with (
         tempfile.TemporaryFile() as written,
@@ -198,7 +199,7 @@ async def gateway(
         config = loads(text, path, environ or {})
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
-        running = await start(config, log, environ or {}, sweep=SWEEP, tls=tls)
+        running = await start(config, log, environ or {}, sweep=SWEEP, tls=tls or _TLS)
         found = Gateway(running, log, written.fileno(), path)
         try:
             yield found
