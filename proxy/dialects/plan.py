@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 
@@ -30,10 +30,11 @@ from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
-from proxy.dialects.native import with_first_member, with_model
+from proxy.dialects.native import with_first_member
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
+from proxy.dialects.responses import native as responses_native
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.responses.shapes import kept
@@ -174,6 +175,16 @@ class Asked:
         return max([limit for limit in found if limit is not None], default=None)
 
     @property
+    def in_background(self) -> bool:
+        """Whether the provider is to work on it whether the client stays or not."""
+        return self.dialect == "responses" and self.document.get("background") is True
+
+    @property
+    def heartbeat(self) -> bytes | None:
+        """What keeps the client's connection warm once its answer has begun; None: nothing may come in between."""
+        return CLIENTS[self.dialect].heartbeat
+
+    @property
     def choices(self) -> int:
         """How many answers the client wants."""
         if self.dialect == "gemini":
@@ -198,6 +209,27 @@ class Asked:
             self.body = with_first_member(self.body, b'"%b":%d' % (limits[0].encode(), tokens))
 
 
+class Passed(Answer, Protocol):
+    """An answer whose bytes are passed on, whatever they are. ``form`` says what is looked for in them."""
+
+    form: Literal["document", "events", "bytes"]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a failure can only be told by an answer that has no end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """What is said at the head of a call that is passed on, and ``answer``, which takes status and headers of the upstream's."""
+
+    content_type: bytes | None
+    """Of the body; None: there is none."""
+    accept: bytes
+    answer: Callable[[int, Mapping[bytes, bytes]], Passed]
+    lines: tuple[tuple[bytes, bytes], ...] = ()
+
+
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What to send, and ``answer``, which takes whether the upstream answers with a document instead of a stream.
@@ -212,6 +244,7 @@ class Plan:
     stream: bool
     dropped: frozenset[str]
     answer: Callable[[bool], Answer]
+    passing: Passing | None = None
     method: str = "POST"
     subject: str | None = None
     """The id of what is asked about, if that is no model: a 404 is about it, and a path with it is not worth remembering."""
@@ -315,7 +348,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     elif dialect == "gemini":
         body = gemini_native.rewritten(body, document, upstream.model)
     else:
-        body = with_model(body, dict(document), upstream.model)
+        body = responses_native.rewritten(body, document, upstream.model)
     return Plan(
         dialect=dialect,
         native=True,

@@ -242,13 +242,17 @@ async def _carry(
         tokens=tokens,
         quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
         wallets=() if counting else gateway.means.wallets.of(key),
-        fallbacks=_fallbacks(gateway, key, route),
+        fallbacks=fallbacks(gateway, key, route),
     )
-    running = _run(gateway, exchange, call, grant, partial(_left, limiters, asked.dialect, fields))
-    await (read_on.outlive(gateway, call, running) if gateway.reads_on else running)
+    running = run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
+    if call.watch is not None and not asked.stream:
+        await read_on.look_after(exchange, gateway, call, call.watch, running)
+    else:
+        outlives = gateway.reads_on or call.watch is not None
+        await (read_on.outlive(gateway, call, running) if outlives else running)
 
 
-async def _run(
+async def run(
     gateway: Gateway, exchange: Exchange, call: Call, grant: Grant, left: Callable[[Gateway], bytes]
 ) -> None:
     """Run a call that was let in; ``left`` returns the header lines of one that has taken nothing after all."""
@@ -273,11 +277,11 @@ async def _run(
             exchange.delivery.fields = left(gateway)
         else:
             grant.release(_used(exchange.record), gateway.now())
-        if isinstance(guard, Guard):
+        if isinstance(guard, Guard) and guard.flow is call:
             guard.flow = None
 
 
-def _left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
+def left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
     """Return ``fields`` with what is left of the limits now."""
     return fields + limit_fields(standing(limiters, gateway.now()), dialect, gateway.clock())
 
@@ -303,7 +307,7 @@ def _about(asked: Asked) -> int:
     return prompt + wanted
 
 
-def _fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
+def fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
     """Return the routes of the model's fallbacks that ``key`` may call."""
     if not route.fallbacks:
         return []
