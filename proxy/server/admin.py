@@ -72,6 +72,13 @@ class Admin:
         return answer
 
     async def _handle(self, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
+        answer = await self._answer(request, trusted=trusted)
+        if self._gateway.draining:
+            # Whoever asks again, Prometheus above all, means the process that comes next, if that is there already.
+            answer.force_close()
+        return answer
+
+    async def _answer(self, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
         settings = self._gateway.config.admin
         try:
             _check_host(request.headers.get("host", ""), settings.hosts)

@@ -345,6 +345,12 @@ class Server(web.Server):
         """Whether a request is anywhere between its first byte and the last one of its answer."""
         return any(cast(Guard, guard).busy for guard in self.connections)
 
+    def hang_up(self) -> None:
+        """Close the connections on which no request is under way."""
+        for guard in list(self.connections):
+            if not cast(Guard, guard).busy:
+                guard.force_close()
+
     def enter(self, address: str | None) -> bool:
         """Count a new connection, or return False if it is one too many; None is a unix socket."""
         if self._count >= self._limits.connections:
