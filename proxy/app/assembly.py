@@ -26,6 +26,7 @@ from proxy.dialects.chat.encode import error_frame as chat_error_frame
 from proxy.dialects.gemini.encode import error_frame as gemini_error_frame
 from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.dialects.pace import Paces
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log
 from proxy.metrics import Metrics
@@ -81,12 +82,14 @@ async def start(
     pool = Pool(config, loop.time())
     catalog = Catalog(config)
     metrics = _metrics()
-    settlement = Settlement(log, books, tally(config, catalog, metrics), time.time)
+    paces = Paces()
+    settlement = Settlement(log, books, tally(config, catalog, metrics), paces, time.time)
     means = Means(
         loop=loop,
         clock=time.time,
         queue=Queue(),
         pool=pool,
+        paces=paces,
         wallets=wallets,
         connections=connections,
         **chosen(config),

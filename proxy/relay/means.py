@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from proxy.billing.tariff import Tariff
 from proxy.billing.wallets import Wallets
 from proxy.config.model import Retry, Streaming
+from proxy.dialects.pace import Paces
 from proxy.errors import GatewayError
 from proxy.metrics import Metrics
 from proxy.relay.queue import Queue
@@ -31,6 +32,7 @@ class Means:
     pool: Pool
     queue: Queue
     tariff: Tariff
+    paces: Paces
     wallets: Wallets
     connections: Connections
     streaming: Streaming
