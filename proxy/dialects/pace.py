@@ -1,14 +1,12 @@
 """How many tokens an event of a stream holds, by upstream model: what streams that ended have told, for those that did not.
 
 Some providers send a token an event and others a sentence, and the same model is cut differently by each. So an estimate of
-what came goes by the events as well as by the text, and the lower one counts.
+what came goes by the events as well as by the text, and the lower one counts. Of a model that nothing is known of yet the text
+alone counts: a token an event, which holds for OpenAI, would be a third or a tenth of the truth for half of the recorded streams,
+and whoever always left early would pay no more than that.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-
-from proxy.providers import Dialect
 
 MOST = 1_000
 """Models that are kept apart; the one that was not heard of for longest makes room."""
@@ -16,17 +14,6 @@ ENOUGH = 500
 """Events, of three streams or so: less says more about one answer than about the model."""
 _MEMORY = 20_000
 """Events after which what was told before counts half: a provider may begin to send more at once."""
-
-UNTOLD: Mapping[Dialect, float | None] = {
-    # One token an event, as OpenAI sends, and vLLM, llama.cpp and most that imitate it: of 34 recorded streams of text no event
-    # had less. Who sends more at once is billed too little until a few of his streams have ended.
-    "openai-chat": 1.0,
-    "openai-responses": 1.0,
-    # Several words an event, and never the same number: one token would be a tenth of the truth. The text alone counts.
-    "anthropic": None,
-    "gemini": None,
-}
-"""What an event holds of a model that nothing is known of yet; None: nobody can say."""
 
 
 class Paces:

@@ -31,7 +31,6 @@ from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
 from proxy.dialects.native import with_first_member, with_model
-from proxy.dialects.pace import UNTOLD
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
@@ -348,7 +347,6 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
     if is_document:
         # The server ignored "stream": its document is played as a stream of the same dialect.
         return _stream_of(asked, dialect, flags, Reply(**_reply(asked, None)), is_document=True)
-    pace = _pace(asked, dialect)
     if dialect == "openai-chat":
         include_usage = _asks_usage(asked.document)
         return ChatSplice(
@@ -357,18 +355,14 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
             asked.estimate_input,
             include_usage=include_usage,
             charge=asked.charge,
-            pace=pace,
+            pace=asked.pace,
         )
     if dialect == "gemini":
         return GeminiSplice(
-            asked.request_id, flags, asked.estimate_input, array=asked.array, pace=pace
+            asked.request_id, flags, asked.estimate_input, array=asked.array, pace=asked.pace
         )
     splice = MessagesSplice if dialect == "anthropic" else ResponsesSplice
-    return splice(asked.request_id, flags, asked.estimate_input, pace=pace)
-
-
-def _pace(asked: Asked, dialect: Dialect) -> float | None:
-    return UNTOLD[dialect] if asked.pace is None else asked.pace
+    return splice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
 
 
 def _chat_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
@@ -423,7 +417,7 @@ def _stream_of(
     is_document: bool,
     written: Written | None = None,
 ) -> Translation:
-    meter = Meter(_pace(asked, dialect))
+    meter = Meter(asked.pace)
     encoder = CLIENTS[asked.dialect].encoder(reply, meter)
     turn: Turn = encoder if written is None else _restored(encoder, written, reply)
     return Translation(

@@ -82,6 +82,8 @@ class Splice(ABC):
         self._start = len(_NOTHING)
         self._around = 0
         """Bytes of a content frame beside its text; 0 as long as none was measured."""
+        self._copies = 1
+        """How often the text stands in such a frame."""
         self._after: bytes | None = None
         """What stands behind it."""
         self._ending: re.Pattern[bytes] | None = None
@@ -106,7 +108,8 @@ class Splice(ABC):
             count = self._plain(data)
             if count:
                 self.events += count
-                self._text += len(data) - count * (self._around or self._measure(data))
+                around = self._around or self._measure(data)
+                self._text += (len(data) - count * around) // self._copies
                 return data
         out = self._feed(data)
         self._flowing = self.committed and not self.ended and self._rest.size == 0
@@ -141,7 +144,8 @@ class Splice(ABC):
             count = self._plain(whole)
             if count:
                 self.events += count
-                self._text += len(whole) - count * (self._around or self._measure(whole))
+                around = self._around or self._measure(whole)
+                self._text += (len(whole) - count * around) // self._copies
                 return whole
         return self._each(split_blocks(whole)[0])
 
@@ -180,7 +184,12 @@ class Splice(ABC):
         """Learn from the first of these content frames what a frame has beside its text."""
         frame = whole[: whole.find(b"\n\n") + 2]
         said = _SAID.search(frame)
-        self._around = len(frame) - (_TOKEN if said is None else len(said[1]))
+        if said is None:
+            self._around = len(frame) - _TOKEN
+        else:
+            # OpenRouter says what a model thinks twice.
+            self._copies = frame.count(said[1])
+            self._around = len(frame) - self._copies * len(said[1])
         return self._around
 
     def _saw(self, text: str) -> None:
@@ -288,8 +297,8 @@ class ChatSplice(Splice):
         padding = frame.find(_PADDING, end)
         self._before, self._after = frame[:start], frame[end:]
         self._start = start
-        if frame[end : end + 1] == b'"':
-            self._around = len(frame) - (end - start)
+        if end > start and frame[end : end + 1] == b'"':
+            self._around, self._copies = len(frame) - (end - start), 1
         self._ending = None if padding < 0 else _padded(frame[end : padding + len(_PADDING)])
 
     def _block(self, block: bytes) -> bytes:
@@ -429,8 +438,8 @@ class NamedSplice(Splice):
             end = _text_at(frame, start).end()
             self._before, self._after, self._ending = frame[:start], frame[end:], self.ENDING
             self._start = start
-            if frame[end : end + 1] == b'"':
-                self._around = len(frame) - (end - start)
+            if end > start and frame[end : end + 1] == b'"':
+                self._around, self._copies = len(frame) - (end - start), 1
 
     def _plain(self, whole: bytes) -> int:
         count = whole.count(self.PLAIN)
@@ -496,6 +505,11 @@ class MessagesSplice(NamedSplice):
         self._usage: dict[str, Any] = {}
         self._told_output = False
         """The output was told after it had come: what the first event says of it is no count of it."""
+
+    def _plain(self, whole: bytes) -> int:
+        count = super()._plain(whole)
+        # A signature is no text, however long it is.
+        return 0 if count == 1 and b'"signature_delta"' in whole else count
 
     def usage(self) -> Usage:
         found = super().usage()

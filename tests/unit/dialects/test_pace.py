@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
-from proxy.dialects.pace import ENOUGH, MOST, UNTOLD, Paces
-from proxy.providers import Dialect
+from proxy.dialects.pace import ENOUGH, MOST, Paces
 from proxy.usage import estimate_output
 
 
@@ -53,10 +50,6 @@ def test_the_model_that_was_not_heard_of_for_longest_makes_room():
     assert paces.of("m0") == paces.of("another") == 1
     assert paces.of("m1") is None
     assert sum(paces.of(f"m{number}") is not None for number in range(MOST)) == MOST - 1
-
-
-def test_every_dialect_has_a_pace_to_begin_with():
-    assert UNTOLD.keys() == set(get_args(Dialect))
 
 
 def test_of_the_text_and_the_events_the_lower_counts():

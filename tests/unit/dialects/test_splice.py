@@ -233,6 +233,22 @@ def delta(name: str, text: str, kind: str = "") -> bytes:
     )
 
 
+def test_a_signature_is_no_text():
+    splice = messages()
+    splice.feed(BEGIN + delta("thinking", "four"))
+    for _ in range(3):
+        splice.feed(delta("signature", "c2ln" * 100))
+    assert splice.seen == 1
+
+
+def test_a_text_that_stands_twice_in_a_frame_counts_once():
+    splice = chat()
+    for word in ("this", " is ", "only", " one"):
+        details = [{"type": "reasoning.text", "text": word, "index": 0}]
+        splice.feed(chunk(choice({"reasoning": word, "reasoning_details": details})))
+    assert splice.seen == 4
+
+
 def test_frames_whose_text_nobody_finds_count_as_a_token_each():
     splice = chat()
     frame = chunk(choice({"odd": "what a provider has made up"}))
@@ -437,6 +453,17 @@ def test_a_response_ends_with_its_usage():
     assert run(splice, CREATED, DELTA, done) == CREATED + DELTA + done
     assert splice.error is None
     assert (splice.usage().input, splice.usage().output) == (5, 7)
+
+
+def test_only_what_a_response_adds_counts():
+    splice = responses_splice()
+    text = json.loads(DELTA.rpartition(b"data: ")[2])["delta"]
+    whole = event("response.output_text.done", sequence_number=9, text=text * 3)
+    splice.feed(CREATED + DELTA + DELTA)
+    splice.feed(DELTA)
+    splice.feed(whole)
+    assert splice.events == 3
+    assert splice.seen == -(-3 * len(text) // 4)
 
 
 def test_a_failed_response_before_content_is_not_committed():
