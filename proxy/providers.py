@@ -75,6 +75,8 @@ class Provider:
     """The routes have no ``/v1`` in front: Perplexity's are ``/chat/completions``."""
     keyless: bool = False
     """A server of one's own: an account needs no api_key, and one that is given is sent."""
+    lists_models: bool = True
+    """What it lists can be called. Azure lists what could be deployed."""
     probe: str | None = None
     """A path that is free to read and wants the credential, where the list of models is open to
     anybody and so tells nothing about it."""
@@ -156,6 +158,7 @@ _ROWS = (
         base_url="",
         dialects=("openai-chat", "openai-responses"),
         auth="api-key",
+        lists_models=False,
         flags=Flags(official=True, max_tokens_field="max_completion_tokens", developer_role=True),
     ),
     Provider(

@@ -120,7 +120,8 @@ _DIRECTORY = {
         WHERE wallet_id LIKE 'team:%' AND substr(wallet_id, 6) NOT IN (SELECT name FROM teams)""",
     "key:{0}: its team {1} does not exist": """
         SELECT name, json_extract(options, '$.team') AS team FROM keys
-        WHERE team NOT IN (SELECT name FROM teams)""",
+        -- Nothing is in an empty list, and null is not in it either.
+        WHERE team IS NOT NULL AND team NOT IN (SELECT name FROM teams)""",
     "key:{0}: {1} hashes open it, expected 1, or 0 once it is revoked": """
         SELECT name, (SELECT count(*) FROM key_hashes WHERE key_name = name AND until IS NULL) AS open
         FROM keys WHERE open <> (revoked IS NULL)""",

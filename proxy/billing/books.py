@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from proxy.billing import database, spent, state
 from proxy.billing.entry import (
@@ -33,6 +34,8 @@ from proxy.billing.entry import (
 )
 from proxy.billing.journal import Journal, Position
 from proxy.billing.ledger import Damaged, Ledger, damaged
+from proxy.billing.objects import Change, Objects, statements
+from proxy.billing.reading import Query
 from proxy.billing.spent import Spent
 from proxy.billing.trail import Trail
 from proxy.billing.upkeep import Upkeep
@@ -81,6 +84,8 @@ class Books:
         self.open_for_calls = True
         self.heard: Callable[[Row], None] = lambda _: None
         self.ledger = ledger
+        self.objects = Objects(self._keep, self._rows)
+        """What keys have made with providers."""
         self.metrics = BookMetrics()
         self._directory = directory
         self._journal = journal
@@ -176,11 +181,21 @@ class Books:
                 self._running.pop(request_id, None)
                 self._running[request_id] = before
 
-    def _not_kept(self, row: Row) -> None:
-        """Keep in memory what the journal did not take, as far as it goes."""
+    def _keep(self, record: bytes) -> bool:
+        """Put a record about an object into the journal; if it does not take it, no new call is let in."""
+        kept = self._journal.append(record)
+        if not kept:
+            self._close()
+        return kept
+
+    def _close(self) -> None:
         if self.open_for_calls:
             self.open_for_calls = False
             self._log.failure("the journal cannot be written", self._journal.failure)
+
+    def _not_kept(self, row: Row) -> None:
+        """Keep in memory what the journal did not take, as far as it goes."""
+        self._close()
         if len(self._unkept) < MAX_UNKEPT:
             self._unkept.append(row)
             self._pending.append(row)
@@ -254,6 +269,11 @@ class Books:
         _, (rows,) = await self.ledger.read(spent.accounts(self._wall()), within=_COUNTED)
         return spent.by_account(rows)
 
+    async def _rows(self, query: Query) -> list[Mapping[str, Any]]:
+        self._follow()
+        _, (rows,) = await self.ledger.read(query)
+        return rows
+
     # Syncing.
 
     async def keep_synced(self) -> None:
@@ -270,6 +290,7 @@ class Books:
                 if work.error is not None:
                     # Nobody knows which of its lines are on the disk: all that the ledger does not have are written again.
                     self._unkept = [*self._batch, *self._pending][-MAX_UNKEPT:]
+                    self.objects.doubt()
                     self.open_for_calls = False
                     self._log.failure("the journal could not be synced", work.error)
             if not self.open_for_calls and loop.time() - tried >= RETRY:
@@ -284,7 +305,7 @@ class Books:
                 break
             written += 1
         del self._unkept[:written]
-        if not self._unkept and self._has_room():
+        if not self._unkept and self.objects.retry() and self._has_room():
             self.open_for_calls = True
             self._log.info("the journal and the ledger are written again")
 
@@ -322,18 +343,22 @@ class Books:
         if not self._batch:
             self._batch, self._pending = self._pending[:GROUP], self._pending[GROUP:]
         aside = self._damaged
-        if not self._batch and not aside:
+        changes = self.objects.waiting
+        if not self._batch and not aside and not changes:
             return not self._late
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             given = len(aside)
-            found = await self.ledger.commit(self._batch, self._booked_up_to(), tuple(aside))
+            found = await self.ledger.commit(
+                self._batch, self._booked_up_to(), tuple(aside), statements(changes)
+            )
         except sqlite3.Error as error:
             self._not_booked(error)
             return False
         self.metrics.flushes.observe((), loop.time() - began)
         self.metrics.booked(len(self._batch) + given, len(found))
+        self.objects.booked(len(changes))
         if self._unkept:
             booked = {row[REQUEST_ID] for row in self._batch}
             self._unkept = [row for row in self._unkept if row[REQUEST_ID] not in booked]
@@ -370,22 +395,26 @@ class Books:
         for row in trail.read():
             rows.append(row)
             if len(rows) == _REPLAYED:
-                await self._book_replayed(rows, None, ())
+                await self._book_replayed(rows, None, (), ())
                 rows = []
         ended = trail.interrupted() if not trail.live else []
         end = self._journal.end if not trail.live else None
-        await self._book_replayed([*rows, *ended], end, trail.faulty)
-        trail.faulty = []
+        aside, changes = trail.beside()
+        await self._book_replayed([*rows, *ended], end, aside, changes)
         if trail.live:
             self._trail = trail
         if trail.settled or ended:
             self._log.info("replayed the journal", settled=trail.settled, interrupted=len(ended))
 
     async def _book_replayed(
-        self, rows: list[Row], position: Position | None, faulty: Sequence[Damaged]
+        self,
+        rows: list[Row],
+        position: Position | None,
+        faulty: Sequence[Damaged],
+        changes: Sequence[Change],
     ) -> None:
         try:
-            found = await self.ledger.commit(rows, position, faulty)
+            found = await self.ledger.commit(rows, position, faulty, statements(changes))
         except sqlite3.Error as error:
             raise state.Unusable(
                 f"cannot bring the journal into {self._directory / database.NAME} ({error}), expected a database "
@@ -493,5 +522,7 @@ class Books:
         for row in found:
             self.heard(row)
         self._pending += found
-        self._damaged += trail.faulty
-        trail.faulty = []
+        aside, changes = trail.beside()
+        self._damaged += aside
+        for change in changes:
+            self.objects.note(change)

@@ -116,20 +116,24 @@ class Ledger:
     # Writing.
 
     async def commit(
-        self, rows: Sequence[Row], position: Position | None, aside: Sequence[Damaged] = ()
+        self,
+        rows: Sequence[Row],
+        position: Position | None,
+        aside: Sequence[Damaged] = (),
+        beside: Sequence[Query] = (),
     ) -> list[Damaged]:
         """Book ``rows`` in one transaction; return what could not be booked and is quarantined instead.
 
-        ``position``: what comes before it in the journal is booked with this; None leaves it where it was. Raises sqlite3.Error,
+        ``beside`` is run in the same transaction. ``position``: what comes before it in the journal is booked with this; None leaves it where it was. Raises sqlite3.Error,
         and then nothing is booked.
         """
         async with self._writing:
             try:
-                await self._commit(rows, position, aside)
+                await self._commit(rows, position, aside, beside)
             except _POISON:
                 good, found = await self._sorted(rows)
                 aside = [*aside, *found]
-                await self._commit(good, position, aside, given=len(rows))
+                await self._commit(good, position, aside, beside, given=len(rows))
         return list(aside)
 
     async def write(self, statements: Sequence[Query]) -> None:
@@ -148,6 +152,7 @@ class Ledger:
         rows: Sequence[Row],
         position: Position | None,
         aside: Sequence[Damaged],
+        beside: Sequence[Query],
         given: int | None = None,
     ) -> None:
         at = position or self.position
@@ -159,7 +164,9 @@ class Ledger:
             await writer.executemany(_INSERT, rows)
             await writer.execute(_SUM_UP, (last,))
             if aside:
-                await writer.executemany(_QUARANTINE, [(one.reason, one.record) for one in aside])
+                await writer.executemany(_QUARANTINE, [(it.reason, it.record) for it in aside])
+            for one in beside:
+                await writer.execute(one.sql, one.parameters)
             await writer.execute(
                 "UPDATE standing SET segment = ?, byte = ?, serial = ?",
                 (at.segment, at.offset, serial),

@@ -16,6 +16,7 @@ from proxy.billing import state
 from proxy.billing.entry import PROGRESS, REQUEST_ID, SETTLED, Row, decode, interrupted
 from proxy.billing.journal import Journal, Line, Position, scan
 from proxy.billing.ledger import Damaged
+from proxy.billing.objects import Change, is_change, read_change
 
 _BLOCK = 1 << 20
 """Bytes that are read at once of a segment that is still written: most of it are zeros yet."""
@@ -28,8 +29,8 @@ class Trail:
         self.live = True
         self.settled = 0
         """Requests that were read, ever."""
-        self.faulty: list[Damaged] = []
-        """What is no record; whoever books it empties this."""
+        self._faulty: list[Damaged] = []
+        self._changes: list[Change] = []
         self._directory = directory
         self._journal = journal
         self._first = start.segment
@@ -52,6 +53,12 @@ class Trail:
             )
         self.live = live
 
+    def beside(self) -> tuple[list[Damaged], list[Change]]:
+        """Return what else ``read`` has come upon and has not been asked for yet: what is no record, and what befell objects."""
+        faulty, self._faulty = self._faulty, []
+        changes, self._changes = self._changes, []
+        return faulty, changes
+
     def interrupted(self) -> list[Row]:
         """Return the requests that were running when the last of these processes ended. To be asked once, when none lives."""
         rows = [interrupted(row) for row in self._running.values()]
@@ -64,12 +71,15 @@ class Trail:
             try:
                 if line.record is None:
                     raise ValueError("a wrong checksum")
+                if is_change(line.record):
+                    self._changes.append(read_change(line.record))
+                    continue
                 kind, row = decode(line.record)
                 if kind not in (SETTLED, PROGRESS):
                     raise ValueError(f"found a record of kind {kind!r}")
             except ValueError as error:
                 reason = f"journal {number} before {line.after}: {error}"
-                self.faulty.append(Damaged(reason, line.raw))
+                self._faulty.append(Damaged(reason, line.raw))
                 continue
             request_id = str(row[REQUEST_ID])
             if kind == PROGRESS:

@@ -1,4 +1,4 @@
-"""What is too old is removed: segments of the journal, and requests of which the daily sums stay."""
+"""What is too old is removed: segments of the journal, and requests of which the daily sums stay, and what providers let go of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from proxy.billing import database
 from proxy.billing.journal import Journal
 from proxy.billing.ledger import Ledger
+from proxy.billing.objects import too_old
 from proxy.log import Log
 
 _LARGE_LOG = 256 << 20
@@ -43,6 +44,7 @@ class Upkeep:
         if until == self._folded:
             return
         try:
+            await self._ledger.write(too_old(wall))
             wrong = await self._ledger.fold(until)
         except sqlite3.Error as error:
             self._log.failure("old requests could not be removed", error)

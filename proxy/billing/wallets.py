@@ -5,8 +5,8 @@ Rules that hold here:
 1. A wallet is known by the name that its requests have in the ledger: ``key:…`` or ``team:…``.
 2. What was paid in is a sum that others keep: the configuration (``credit_usd``, once in all) and the database (``pay_in``).
    What was drawn from it is in the ledger. The credit is the one less the other, at every start again.
-3. While two processes settle calls, because one takes over from the other, each holds half of what is left at most, and hears of
-   what the other one has settled.
+3. While two processes settle calls, because one takes over from the other, each leaves half of what was there to the other, and
+   the newer one hears of what the older one has settled.
 4. A wallet whose terms are new has to be counted anew from the ledger, since it is not charged while nothing binds it: ``uncounted``
    says that there is one, ``count`` does it.
 """
@@ -42,7 +42,6 @@ class Wallets:
         self.holds: set[Hold] = set()
         self.uncounted = False
         """The terms of some wallet are new, and what it has spent is to be counted."""
-        self._sharers = 1
         self._keys: dict[str, Wallet] = {}
         """By the key's name alone, so that a call need not write the wallet's."""
         self._teams: dict[str, Wallet] = {}
@@ -73,25 +72,6 @@ class Wallets:
         self.holds.discard(one)
         return drawn(one, one.settle(price, began))
 
-    # What another process settles.
-
-    def share(self, sharers: int) -> None:
-        """Hold at most the share of one of ``sharers`` processes in what is left, from now on."""
-        if sharers != self._sharers:
-            self._sharers = sharers
-            for wallet in self:
-                wallet.sharers = sharers
-
-    def hear(self, row: Row) -> None:
-        """Charge the request that another process has settled."""
-        began, price = whole(row[STARTED]) / 1e6, whole(row[PRICE])
-        own = self._keys.get(str(row[KEY_NAME]))
-        if own is not None:
-            own.charge_elsewhere(price, whole(row[KEY_DRAWN]), began)
-        team = None if row[TEAM] is None else self._teams.get(str(row[TEAM]))
-        if team is not None:
-            team.charge_elsewhere(price, whole(row[TEAM_DRAWN]), began)
-
     # What others say.
 
     def adopt(self, keys: Iterable[Key]) -> None:
@@ -114,7 +94,6 @@ class Wallets:
             if not terms.bound:
                 return
             wallet = wallets[short] = Wallet(name, terms)
-            wallet.sharers = self._sharers
             wallet.credit = self._paid.get(name, 0)
         elif wallet.terms == terms:
             return
@@ -148,6 +127,32 @@ class Wallets:
             covered = found.month - found.month_drawn
             wallet.restore(credit, covered, found.within(wallet.terms.period), wall)
         self.uncounted = False
+
+    # Beside another process.
+
+    def held(self) -> dict[str, int]:
+        """Return what is held of each wallet, by its name."""
+        return {one.name: one.held for one in self if one.held}
+
+    def share(self, held: Mapping[str, int], wall: float) -> None:
+        """Leave half of what is left of every wallet to another process, which holds ``held``."""
+        for one in self:
+            one.share(held.get(one.name, 0), wall)
+
+    def hear(self, row: Row) -> None:
+        """Charge the request that another process has settled."""
+        began, price = whole(row[STARTED]) / 1e6, whole(row[PRICE])
+        own = self._keys.get(str(row[KEY_NAME]))
+        if own is not None:
+            own.charge_elsewhere(price, whole(row[KEY_DRAWN]), began)
+        team = None if row[TEAM] is None else self._teams.get(str(row[TEAM]))
+        if team is not None:
+            team.charge_elsewhere(price, whole(row[TEAM_DRAWN]), began)
+
+    def alone(self) -> None:
+        """Have everything again: the other process has ended, and what it cost is counted."""
+        for one in self:
+            one.alone()
 
     # Looking.
 

@@ -244,6 +244,8 @@ class Target:
     order: int
     """Lower first; equal ones share by weight. Unnumbered targets count from 1 as they are listed."""
     weight: int = 1
+    account: str | None = None
+    """The only account that may be asked, whatever its globs: it has what the call refers to. No configuration sets this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,14 @@ feeds all of them the same way and asks them the same things.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import orjson
 
 from proxy.dialects import refusal
 from proxy.dialects.collected import Collected
+from proxy.dialects.depth import loads
 from proxy.dialects.reply import Encoder, Meter, Reply
 from proxy.dialects.sse import Splitter
 from proxy.dialects.turn import Decoder
@@ -22,6 +23,10 @@ from proxy.usage import Usage
 
 MAX_HOPS = 32
 """How often a Gemini answer is continued before it is called too long."""
+
+
+Made = tuple[str, str]
+"""What something is that a provider keeps, and its id."""
 
 
 class Answer(Protocol):
@@ -42,6 +47,10 @@ class Answer(Protocol):
     def answer_id(self) -> str: ...
     @property
     def continuation(self) -> str | None: ...
+    @property
+    def made(self) -> Sequence[Made]:
+        """What the upstream has said so far that it keeps, to be referred to by later requests."""
+
     @property
     def seen(self) -> int:
         """About how many tokens of output have come; 0 before the end of a document, which comes at once."""
@@ -75,8 +84,11 @@ class ContinuableDecoder(Decoder, Protocol):
 class Decoded(ABC):
     """An answer that is decoded: what a translated stream and a translated document have in common.
 
-    ``document``: the upstream answers with one JSON document, not with a stream.
+    ``document``: the upstream answers with one JSON document, not with a stream. What is kept of it is no business of a client
+    that speaks another dialect.
     """
+
+    made: Sequence[Made] = ()
 
     def __init__(self, decoder: Decoder, turn: Encoder | Collected, *, document: bool) -> None:
         self._decoder = decoder
@@ -245,7 +257,7 @@ class Whole(Decoded):
 class WholeSplice:
     """A document of the client's own dialect: its bytes as they came, its usage read.
 
-    ``read_usage`` takes the parsed document.
+    ``read_usage`` takes the parsed document, and so does ``read_made``.
     """
 
     seen = events = 0
@@ -254,7 +266,10 @@ class WholeSplice:
         self,
         read_usage: Callable[[dict[str, Any]], Usage | None],
         estimate_input: Callable[[], int],
+        read_made: Callable[[dict[str, Any]], Sequence[Made]] = lambda _: (),
     ) -> None:
+        self.made: Sequence[Made] = ()
+        self._read_made = read_made
         self._read_usage = read_usage
         self._estimate_input = estimate_input
         self._gathered: list[bytes] = []
@@ -281,6 +296,7 @@ class WholeSplice:
         self.committed = True
         self.answer_id = _id_of(document)
         self._usage = self._read_usage(document)
+        self.made = self._read_made(document)
         return body
 
     def fail(self, error: GatewayError) -> bytes:
@@ -312,7 +328,7 @@ def _id_of(document: dict[str, Any]) -> str:
 def _parsed(body: bytes) -> object:
     """Return the JSON of ``body``, or None. White space in front is what providers send to keep a connection alive."""
     try:
-        return orjson.loads(body)
+        return loads(body)
     except orjson.JSONDecodeError:
         return None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from proxy.dialects import capabilities, repair
-from proxy.dialects.answer import Answer, Translation, Whole, WholeSplice
+from proxy.dialects.answer import Answer, Made, Translation, Whole, WholeSplice
 from proxy.dialects.chat import decode as chat_decode
 from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import native as chat_native
@@ -36,6 +36,7 @@ from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
+from proxy.dialects.responses.shapes import kept
 from proxy.dialects.restored import Restored
 from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.dialects.turn import Decoder, Turn
@@ -213,6 +214,9 @@ class Plan:
     stream: bool
     dropped: frozenset[str]
     answer: Callable[[bool], Answer]
+    method: str = "POST"
+    subject: str | None = None
+    """The id of what is asked about, if that is no model: a 404 is about it, and a path with it is not worth remembering."""
 
 
 def choose_dialect(asked: Asked, provider: Provider, model: str) -> Dialect:
@@ -336,7 +340,8 @@ def _native_path(asked: Asked, dialect: Dialect, model: str) -> str:
 def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
     if not asked.stream and is_document:
         read = _USAGE_READERS[dialect]
-        return WholeSplice(lambda document: read(document, flags), asked.estimate_input)
+        made = kept if dialect == "openai-responses" and _keeps(asked) else _nothing
+        return WholeSplice(lambda document: read(document, flags), asked.estimate_input, made)
     if not asked.stream:
         # The server streams although it was not asked to: its events are gathered into a document.
         collected = Collected()
@@ -361,8 +366,24 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
         return GeminiSplice(
             asked.request_id, flags, asked.estimate_input, array=asked.array, pace=asked.pace
         )
-    splice = MessagesSplice if dialect == "anthropic" else ResponsesSplice
-    return splice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
+    if dialect == "anthropic":
+        return MessagesSplice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
+    return ResponsesSplice(
+        asked.request_id,
+        flags,
+        asked.estimate_input,
+        keeps=_keeps(asked),
+        pace=asked.pace,
+    )
+
+
+def _keeps(asked: Asked) -> bool:
+    """Tell whether the response may be kept by the provider: it is unless that is forbidden."""
+    return asked.document.get("store") is not False
+
+
+def _nothing(_: dict[str, Any]) -> Sequence[Made]:
+    return ()
 
 
 def _chat_usage(document: dict[str, Any], flags: Flags) -> Usage | None:

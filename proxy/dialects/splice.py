@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 import orjson
 
 from proxy.dialects import refusal
+from proxy.dialects.answer import Made
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
 from proxy.dialects.chat.encode import cost_members
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
+from proxy.dialects.depth import MAX_DEPTH, exceeds
 from proxy.dialects.messages.decode import read_usage as read_messages_usage
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.decode import response_usage
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
-from proxy.dialects.responses.shapes import told_error
+from proxy.dialects.responses.shapes import kept, told_error
 from proxy.dialects.sse import Unfinished, is_json, parse_block, split_blocks
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -52,6 +54,8 @@ class Splice(ABC):
     it, if one did. ``events`` counts content frames, for the estimate of an answer whose usage was never told; ``pace`` is how
     many tokens of this model such a frame holds, as far as anybody knows.
     """
+
+    made: Sequence[Made] = ()
 
     def __init__(
         self,
@@ -357,7 +361,7 @@ class ChatSplice(Splice):
             return self._with_cost(block, data, chunk) if last else _reframed(block)
         if b'"delta":null' in data:
             return b"data: " + data.replace(b'"delta":null', b'"delta":{}') + b"\n\n"
-        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+        return _rewritten(block, chunk)
 
     def _with_cost(self, block: bytes, data: bytes, chunk: dict[str, Any]) -> bytes:
         """Return a chunk with what the key pays in its usage, where it has one and the client asked for it."""
@@ -376,7 +380,7 @@ class ChatSplice(Splice):
             return b"data: %b%b,%b\n\n" % (data[: opening.end()], told, data[opening.end() :])
         # A reseller's own cost among others: what this key pays takes its place.
         chunk["usage"] = {**usage, **orjson.loads(b"{" + told + b"}")}
-        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+        return _rewritten(block, chunk)
 
     def _conclude(self) -> bytes:
         if self._finished:
@@ -576,11 +580,14 @@ class ResponsesSplice(NamedSplice):
         flags: Flags,
         estimate_input: Callable[[], int],
         *,
+        keeps: bool = False,
         pace: float | None = None,
     ) -> None:
+        """``keeps``: the client did not forbid that the response be kept."""
         super().__init__(request_id, flags, estimate_input, pace=pace)
         self._response: dict[str, Any] = {}
         self._last = b""
+        self._keeps = keeps
 
     def _plain(self, whole: bytes) -> int:
         count = super()._plain(whole)
@@ -609,6 +616,8 @@ class ResponsesSplice(NamedSplice):
         if isinstance(response, dict):
             self._response = response
             self.answer_id = self.answer_id or str(response.get("id") or "")
+            if self._keeps and (self.ended or not self.made):
+                self.made = kept(response)
             if self.ended and self.error is None:
                 self.reported = response_usage(response, self._flags)
         return None
@@ -617,16 +626,20 @@ class ResponsesSplice(NamedSplice):
         """Return the failure of the response that the client has been told of, or of one of our own."""
         if not self.committed or not self._response:
             return responses_error_frame(error, self._request_id)
+        begun = self._response
+        if exceeds(begun, MAX_DEPTH):
+            begun = {"id": self.answer_id, "object": "response"}
         numbers = _SEQUENCE_NUMBER.findall(self._last)
         failed = {
             "type": "response.failed",
             "sequence_number": int(numbers[-1]) + 1 if numbers else 0,
-            "response": {**self._response, "status": "failed", "error": told_error(error)},
+            "response": {**begun, "status": "failed", "error": told_error(error)},
         }
         return b"event: response.failed\ndata: " + orjson.dumps(failed) + b"\n\n"
 
 
-_SEQUENCE_NUMBER = re.compile(rb'"sequence_number": ?(\d+)')
+# A number that is longer than any real one is no number that ours could follow.
+_SEQUENCE_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,15})(?!\d)')
 
 
 _RESPONSES_METADATA = frozenset(
@@ -639,6 +652,13 @@ _RESPONSES_METADATA = frozenset(
     )
 )
 """What comes before content, and is held back with it: nothing in these events is the model's word."""
+
+
+def _rewritten(block: bytes, chunk: dict[str, Any]) -> bytes:
+    """Return the frame of ``chunk``, which ``block`` was before it was changed; as it came if it is nested too deep to be written."""
+    if exceeds(chunk, MAX_DEPTH):
+        return _reframed(block)
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
 def _reframed(block: bytes, dropped: tuple[bytes, ...] = (b"id:", b"retry:", b"event:")) -> bytes:

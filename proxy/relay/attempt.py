@@ -16,7 +16,7 @@ from proxy.dialects import refusal
 from proxy.dialects.answer import Answer
 from proxy.dialects.plan import Plan
 from proxy.dialects.sse import EventTooLong
-from proxy.errors import GatewayError, Kind
+from proxy.errors import GatewayError, Kind, unknown_object
 from proxy.relay.delivery import Delivery
 from proxy.upstream.http1 import Connection, Failure
 
@@ -343,6 +343,8 @@ class Attempt:
             self.outcome.set_result(outcome)
 
     def _refused(self, body: bytes) -> GatewayError:
+        if self.status == 404 and self._plan.subject is not None:
+            return unknown_object(self._plan.subject)
         error = refusal.classify(self.status, self.headers, body)
         if self._plan.native:
             if error.kind in _TOLD_NATIVELY and body.lstrip()[:1] == b"{":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.billing.credit import Wallet
+from proxy.billing.objects import Object
 from proxy.billing.tariff import Quotes
 from proxy.config.model import ReadOn, Target
 from proxy.dialects.answer import Answer, Translation, Whole
@@ -97,6 +98,8 @@ class Call:
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
+        self._key = key
+        self._bound = 0
         self._note_at = self._started + _NOTED_AFTER
         self._waiting: asyncio.Task[None] | None = None
         self._last_word: GatewayError | None = None
@@ -274,7 +277,8 @@ class Call:
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
         lines = client_lines(plan.dialect, self._headers, native=plan.native)
-        request = post(head + head_bytes(lines) if lines else head, body)
+        head = head + head_bytes(lines) if lines else head
+        request = post(head, body) if plan.method == "POST" else head + b"\r\n"
         before = self._loop.time()
         try:
             connection = await self._means.connections.acquire(
@@ -312,7 +316,19 @@ class Call:
     def first_content(self, now: float) -> bytes:
         self.record.first_content = now
         self._succeeded()
+        self._bind()
         return self._fields()
+
+    def _bind(self) -> None:
+        """Note whose it is what the upstream has made, before its id goes out."""
+        attempt, record = self._attempt, self.record
+        made = attempt.answer.made if attempt is not None and attempt.answer is not None else ()
+        if len(made) > self._bound:
+            created = int(self._means.clock() * 1e6)
+            account, provider = record.account or "", record.provider or ""
+            for kind, name in made[self._bound :]:
+                self._means.bind(Object(self._key, name, kind, provider, account, created))
+            self._bound = len(made)
 
     def _hold_more(self) -> None:
         """Hold more for a stream that has used most of what is held; end it if that is not there."""
@@ -327,6 +343,7 @@ class Call:
         if self._settled:
             return
         self._settled = True
+        self._bind()
         record = self.record
         attempt = self._attempt
         if record.usage is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
+from proxy.relay.outbox import Outbox
+
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
@@ -20,14 +22,15 @@ _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 class Delivery:
     """One answer on one client connection; every method is synchronous, and does nothing once the client has left.
 
-    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. HTTP/1.0 knows no chunks: its stream
-    ends with the connection. ``wrote`` is set by every write, for whoever looks from time to time whether there was one.
+    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. What ``write`` is given goes out at the end of
+    the loop's turn, the rest at once and in its order. HTTP/1.0 knows no chunks: its stream ends with the connection. ``wrote`` is set by every write, for whoever looks from time to time whether there was one.
     ``paused_at`` is the loop time of the moment since which the client has not been reading, or None.
     """
 
     __slots__ = (
         "_chunked",
         "_closing",
+        "_outbox",
         "_transport",
         "bodiless",
         "fields",
@@ -41,12 +44,14 @@ class Delivery:
     def __init__(
         self,
         transport: asyncio.Transport,
+        outbox: Outbox,
         *,
         fields: bytes,
         http10: bool,
         closing: bool,
     ) -> None:
         self._transport = transport
+        self._outbox = outbox
         self._chunked = not http10
         self._closing = closing or http10
         self.fields = fields
@@ -80,14 +85,12 @@ class Delivery:
     def write(self, data: bytes) -> None:
         """Send bytes of a stream that has started. Runs once a read."""
         self.wrote = True
-        transport = self._transport
-        if transport.is_closing():
-            return
         size = len(data)
         if self._chunked and 0 < size < _SIZED:
-            transport.write(b"".join((_SIZES[size], data, b"\r\n")))
+            data = b"".join((_SIZES[size], data, b"\r\n"))
         else:
-            transport.write(self._framed(data))
+            data = self._framed(data)
+        self._outbox.put(self._transport, data)
 
     def finish(self, data: bytes) -> None:
         """Send the last bytes of a stream and its end in one write."""
@@ -120,6 +123,7 @@ class Delivery:
 
     def _send(self, data: bytes) -> None:
         self.wrote = True
+        self._outbox.flush()
         # A closed uvloop transport raises on write.
         if data and not self._transport.is_closing():
             self._transport.write(data)

@@ -35,7 +35,7 @@ class Ways:
         way = self._known.get(named)
         if way is None:
             way = self._find(seat, plan)
-            if len(self._known) < _MAX_WAYS:
+            if len(self._known) < _MAX_WAYS and plan.subject is None:
                 self._known[named] = way
         return way
 
@@ -49,6 +49,5 @@ class Ways:
             account_lines(provider.auth, secret, stream=plan.stream, agent=self.agent)
         )
         origin = Origin.of(url, account.proxy)
-        return Way(
-            origin, b"POST %b HTTP/1.1\r\nHost: %b\r\n%b" % (target, origin.host_header, lines)
-        )
+        asked = plan.method.encode(), target, origin.host_header, lines
+        return Way(origin, b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % asked)

@@ -271,6 +271,9 @@ class Pool:
 
     def serving(self, target: Target) -> tuple[Seat, ...]:
         """Return who may be asked for ``target`` at all, by ascending priority."""
+        if target.account is not None:
+            seat = self._seats.get(target.account)
+            return (seat,) if seat is not None and seat.account.provider == target.provider else ()
         named = (target.provider, target.model)
         seats = self._serving.get(named)
         if seats is None:

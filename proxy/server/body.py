@@ -10,6 +10,7 @@ import orjson
 from aiohttp import HttpVersion11, web
 from multidict import istr
 
+from proxy.dialects.depth import exceeds
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.server.guard import Guard
 
@@ -79,7 +80,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise invalid(None, f"The body is {_kind(document)}, expected a JSON object.")
-    if _brackets(body) > MAX_DEPTH and _depth_exceeds(document, MAX_DEPTH):
+    if _brackets(body) > MAX_DEPTH and exceeds(document, MAX_DEPTH):
         raise invalid(None, f"The body is nested deeper than {MAX_DEPTH} levels.")
     return document
 
@@ -151,20 +152,6 @@ def _waits_to_be_asked(request: web.BaseRequest) -> bool:
 
 def _too_large(limit: int) -> GatewayError:
     return GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {limit / (1 << 20):g} MiB.")
-
-
-def _depth_exceeds(document: object, limit: int) -> bool:
-    """Tell whether containers are nested deeper than ``limit``, level by level so that depth costs no stack."""
-    level: list[object] = [document]
-    for _ in range(limit):
-        below: list[object] = []
-        for container in level:
-            values = container.values() if isinstance(container, dict) else container
-            below += [value for value in values if isinstance(value, dict | list)]  # type: ignore[attr-defined]  # a list
-        if not below:
-            return False
-        level = below
-    return True
 
 
 def _kind(value: object) -> str:

@@ -11,7 +11,7 @@ from proxy.billing.books import RETRY_AFTER
 from proxy.config.model import Key
 from proxy.dialects import border
 from proxy.dialects.conversation import Conversation
-from proxy.dialects.counting import COUNT, make_count_plan
+from proxy.dialects.counting import make_count_plan, told_count
 from proxy.dialects.embeddings import check as check_embedding
 from proxy.dialects.embeddings import make_embedding_plan
 from proxy.dialects.fields import boolean, needed_string
@@ -25,7 +25,7 @@ from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
 from proxy.routing.limits import Grant, Limiter, Refusal, admit, standing
-from proxy.server import gemini_path, listing, read_on
+from proxy.server import gemini_path, read_on, stored
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
@@ -58,15 +58,21 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     await _count(gateway, exchange, "messages")
 
 
+async def count_input_tokens(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /v1/responses/input_tokens."""
+    await _count(gateway, exchange, "responses")
+
+
 async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
     """Tell the tokens of a request: as the upstream counts them where it can, else estimated."""
     key = gateway.identify(exchange)
     asked, route = await _asked(gateway, exchange, key, dialect, streams=False)
+    route = await stored.hold(gateway, key, asked, route)
     try:
         await _carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
-        exchange.json(200, {COUNT[dialect]: asked.estimate_input()})
+        exchange.json(200, told_count(dialect, asked.estimate_input()))
 
 
 async def generate_content(gateway: Gateway, exchange: Exchange) -> None:
@@ -87,44 +93,6 @@ async def embeddings(gateway: Gateway, exchange: Exchange) -> None:
 async def embed_content(gateway: Gateway, exchange: Exchange) -> None:
     """POST /{v1,v1beta}/models/{id}:embedContent and :batchEmbedContents."""
     await _embed(gateway, exchange, "gemini")
-
-
-async def models(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models and /v1beta/models."""
-    key = gateway.identify(exchange)
-    names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
-    shape = listing.shape_of(exchange.path, exchange.request.headers)
-    pricing = partial(_pricing, gateway, key)
-    exchange.json(200, listing.render(names, shape, int(gateway.clock()), pricing))
-
-
-async def model(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models/{id} and /v1beta/models/{id}, whose id may hold slashes."""
-    key = gateway.identify(exchange)
-    name = gemini_path.name_in(exchange.path)
-    gateway.route(key, name, param="model")
-    shape = listing.shape_of(exchange.path, exchange.request.headers)
-    pricing = partial(_pricing, gateway, key)
-    exchange.json(200, listing.render_one(name, shape, int(gateway.clock()), pricing))
-
-
-async def front_page(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /: what this is, for whoever opens the base URL in a browser."""
-    base = (
-        gateway.config.server.public_url
-        or f"http://{exchange.request.headers.get('host', 'localhost')}"
-    )
-    lines = (
-        f"Splice {gateway.version}: one URL and one key for every model.",
-        "",
-        f"OpenAI SDKs      base_url = {base}/v1",
-        f"Anthropic SDKs   base_url = {base}   (Google's SDKs too)",
-        f"Claude Code      ANTHROPIC_BASE_URL={base}",
-        f"Models           GET {base}/v1/models",
-        f"Health           {base}/healthz  {base}/readyz",
-        "Your key goes into Authorization: Bearer, or x-api-key.",
-    )
-    exchange.text("\n".join(lines) + "\n")
 
 
 async def hello(_: Gateway, exchange: Exchange) -> None:
@@ -183,6 +151,7 @@ async def _model_call(
         )
     asked, route = await _asked(gateway, exchange, key, dialect, streams=streams, check=check)
     asked.embeds = make is make_embedding_plan
+    route = await stored.hold(gateway, key, asked, route)
     strict = gateway.config.translation.strict
     await _carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
 
@@ -366,22 +335,6 @@ def _apply(document: dict[str, Any], route: Route) -> bool:
             document[name] = value
             edited = True
     return edited
-
-
-def _may_call(gateway: Gateway, key: Key, name: str) -> bool:
-    route = gateway.catalog.resolve(name)
-    return route is not None and route.is_open_to(key.models)
-
-
-def _pricing(gateway: Gateway, key: Key, name: str) -> dict[str, str] | None:
-    """Return what ``key`` pays for ``name`` where its first target answers; None if nobody knows."""
-    route = gateway.catalog.resolve(name)
-    if route is None:
-        return None
-    first = route.targets[0]
-    return gateway.means.tariff.pricing(
-        first.provider, first.model, route.name, key.price_multiplier, gateway.clock()
-    )
 
 
 def _recall(gateway: Gateway, key: Key, conversation: Conversation) -> None:

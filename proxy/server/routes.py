@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, gemini_path, usage
+from proxy.server import endpoints, front, gemini_path, models, stored, usage
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -15,22 +15,27 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/messages": {"POST": endpoints.messages},
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
     "/v1/responses": {"POST": endpoints.responses},
+    "/v1/responses/input_tokens": {"POST": endpoints.count_input_tokens},
     "/v1/embeddings": {"POST": endpoints.embeddings},
-    "/v1/models": {"GET": endpoints.models},
-    "/v1beta/models": {"GET": endpoints.models},
+    "/v1/models": {"GET": models.every},
+    "/v1beta/models": {"GET": models.every},
     "/v1/usage": {"GET": usage.period},
     "/v1/usage/requests": {"GET": usage.history},
     "/v1/key": {"GET": usage.key},
-    "/": {"GET": endpoints.front_page},
+    "/": {"GET": front.front_page},
+    "/openapi.json": {"GET": front.document},
+    "/llms.txt": {"GET": front.document},
+    "/llms-full.txt": {"GET": front.document},
     "/api/hello": {"GET": endpoints.hello},
     "/healthz": {"GET": endpoints.healthz},
     "/readyz": {"GET": endpoints.readyz},
 }
 
 _NAMED: Mapping[str, Mapping[str, Endpoint]] = {
-    "/v1/models/": {"GET": endpoints.model},
-    "/v1beta/models/": {"GET": endpoints.model},
+    "/v1/models/": {"GET": models.one},
+    "/v1beta/models/": {"GET": models.one},
     "/v1/usage/": {"GET": usage.request},
+    "/docs/": {"GET": front.document},
 }
 """Beginnings of paths that end in somebody's name."""
 
@@ -84,7 +89,7 @@ def template(path: str) -> str:
     for beginning in _NAMED:
         if path.startswith(beginning):
             return gemini_path.template(path) or beginning + "{id}"
-    return OTHER
+    return stored.template(path) or OTHER
 
 
 def _shown(path: str) -> str:
@@ -103,7 +108,8 @@ def _named(path: str) -> Mapping[str, Endpoint] | None:
     for beginning, methods in _NAMED.items():
         if path.startswith(beginning) and path != beginning:
             return methods
-    return None
+    taken = stored.methods_of(path)
+    return dict.fromkeys(taken, stored.response) if taken else None
 
 
 def _unknown_method(path: str) -> GatewayError:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from proxy.dialects import envelope, refusal
+from proxy.dialects.depth import loads
 from proxy.dialects.turn import StopReason, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -84,7 +85,7 @@ class Decoder:
             self._conclude()
             return
         try:
-            chunk = orjson.loads(data)
+            chunk = loads(data)
         except orjson.JSONDecodeError:
             self.ignored += 1
             return

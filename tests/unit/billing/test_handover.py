@@ -12,12 +12,14 @@ from proxy.billing import reading
 from proxy.billing.books import Books
 from proxy.billing.entry import Row
 from proxy.billing.journal import Journal
+from proxy.billing.objects import Kind
 from proxy.billing.reading import Query
 from proxy.billing.state import Unusable
 from proxy.billing.waiting import Waiting
 from proxy.log import Log
 from tests.unit.billing.rows import STARTED, row
 from tests.unit.billing.test_books import ids, killed, rows_in
+from tests.unit.billing.test_objects import made, stored
 
 NOW = STARTED / 1e6 + 3600
 KEY = "a" * 64
@@ -103,6 +105,23 @@ async def test_it_is_found_at_the_new_one_the_moment_it_is_settled(two):
     old.settle(row(2))
     assert [one[0] for one in new.waiting().since(new.ledger.serial)] == ids(1, 2)
     assert old.find(KEY, ids(2)[0]) == row(2)
+
+
+async def test_what_is_made_at_the_old_one_is_found_at_the_new_one(tmp_path, log):
+    old = await opened(tmp_path, log)
+    old.objects.bind(made("file-1"))
+    await old.hand_over()
+    old.objects.bind(made("file-2", 1))
+    new = await opened(tmp_path, log)
+    old.objects.bind(made("file-3", 2))
+    old.objects.forget(made("file-1"))
+    assert await new.objects.owner(KEY, "file-3") == made("file-3", 2)
+    assert [one.id for one in await new.objects.listed(KEY, Kind.file)] == ["file-3", "file-2"]
+    await booked(new)
+    assert stored(tmp_path) == ["file-2", "file-3"]
+    assert await new.objects.owner(KEY, "file-1") is None
+    await old.close()
+    await new.close()
 
 
 async def test_the_old_one_adds_nothing_to_the_sums_that_the_ledger_may_have(two):

@@ -151,26 +151,49 @@ def test_what_is_counted_is_the_credit_the_allowance_and_the_budget_of_its_windo
 # Two processes that settle.
 
 
-def test_each_of_two_processes_holds_half_of_what_is_left_at_most():
+def test_each_of_two_processes_leaves_half_of_what_is_left_to_the_other():
+    old, new = Wallets([PREPAID]), Wallets([PREPAID])
+    held(old, PREPAID, 200)
+    shared = old.held()
+    assert shared == {"key:k": 200}
+    old.share({}, NOON)
+    new.share(shared, NOON)
+    for one in (old, new):
+        found = one.hold(one.of(PREPAID), 401, NOON)
+        assert found == Short(Lacking.CREDIT, "key:k", 401, 400)
+        assert left(one) == 800, "what is told is all that is left"
+        held(one, PREPAID, 400)
+        assert isinstance(one.hold(one.of(PREPAID), 1, NOON), Short)
+
+
+def test_the_halves_do_not_grow_with_what_is_spent():
     wallets = Wallets([PREPAID])
-    wallets.share(2)
-    assert wallets.hold(wallets.of(PREPAID), 501, NOON) == Short(Lacking.CREDIT, "key:k", 501, 500)
-    one = held(wallets, PREPAID, 500)
-    assert left(wallets) == 500, "what is told is all that is left"
-    assert one.grow(251, NOON) is not None
-    wallets.share(1)
-    assert one.grow(500, NOON) is None
+    wallets.share({}, NOON)
+    wallets.settle(held(wallets, PREPAID, 300), 300, NOON)
+    found = wallets.hold(wallets.of(PREPAID), 201, NOON)
+    assert found == Short(Lacking.CREDIT, "key:k", 201, 200)
 
 
-def test_half_of_a_budget_too_and_of_wallets_that_are_made_meanwhile():
+def test_half_of_a_budget_too_and_nothing_of_one_that_is_overdrawn():
     wallets = Wallets()
-    wallets.share(2)
-    wallets.set_terms("key:k", Terms(budget=100))
+    wallets.set_terms("key:k", Terms(budget=101))
+    wallets.share({}, NOON)
     assert isinstance(wallets.hold(wallets.of(PREPAID), 51, NOON), Short)
     wallets.settle(held(wallets, PREPAID, 50), 150, NOON)
+    wallets.alone()
+    wallets.share({}, NOON)
     found = wallets.hold(wallets.of(PREPAID), 1, NOON)
     assert isinstance(found, Short)
-    assert found.left == -50, "what is missing is not halved"
+    assert found.left == -49, "what is missing is not halved"
+
+
+def test_who_is_alone_again_has_everything_that_the_other_one_has_not_spent():
+    wallets = Wallets([PREPAID])
+    wallets.share({"key:k": 200}, NOON)
+    wallets.hear(row(key_name="k", price_micro=150, key_drawn_micro=150))
+    wallets.alone()
+    assert left(wallets) == 850
+    assert isinstance(wallets.hold(wallets.of(PREPAID), 850, NOON), Hold)
 
 
 def test_what_another_process_settled_is_charged_as_it_says():

@@ -293,6 +293,11 @@ def test_an_audit_holds_credits_and_keys_against_their_record(state, capsys, dam
     assert complaint in capsys.readouterr().err
 
 
+def test_keys_without_a_team_are_no_fault_where_there_is_no_team(state, capsys):
+    told(capsys, "keys", "create", "ci")
+    assert json.loads(told(capsys, "audit", "--json"))["faults"] == []
+
+
 def test_removed_requests_are_audited_by_their_sums(state, capsys):
     async def removed():
         books = await opened(state)
