@@ -17,7 +17,15 @@ from aiohttp import hdrs, web
 from proxy.config.model import Admin as Settings
 from proxy.config.secrets import Secret
 from proxy.errors import GatewayError
-from proxy.server import accounts_api, keys_api, reload_api, requests_api, status_api, upgrade_api
+from proxy.server import (
+    accounts_api,
+    audit_api,
+    keys_api,
+    reload_api,
+    requests_api,
+    status_api,
+    upgrade_api,
+)
 from proxy.server.admin_call import AdminCall, AdminError, Document
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import address_of
@@ -36,6 +44,7 @@ ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "accounts/*/enable": {"POST": accounts_api.enable},
     "accounts/*/clear": {"POST": accounts_api.clear},
     "accounts/*/test": {"POST": accounts_api.test},
+    "audit": {"GET": audit_api.shown},
     "requests": {"GET": requests_api.listed},
     "requests/*/cancel": {"POST": requests_api.cancel},
     "reload": {"POST": reload_api.reload},
