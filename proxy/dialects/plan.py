@@ -143,6 +143,8 @@ class Asked:
     remember: Callable[[str, tuple[Sealed, ...]], None]
     array: bool = False
     """The stream is to be one JSON array instead of events (Gemini's without ``alt=sse``)."""
+    sealed: bool = False
+    """Its body goes as it is, whatever it says: nothing can be limited."""
     embeds: bool = False
     """It is answered with numbers: there is no output to limit or to pay for."""
     charge: Callable[[Usage], int] | None = None
@@ -184,7 +186,7 @@ class Asked:
     @property
     def heartbeat(self) -> bytes | None:
         """What keeps the client's connection warm once its answer has begun; None: nothing may come in between."""
-        return CLIENTS[self.dialect].heartbeat
+        return None if self.sealed else CLIENTS[self.dialect].heartbeat
 
     @property
     def choices(self) -> int:
@@ -358,7 +360,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
-        answer=lambda is_document: _splice_answer(
+        answer=lambda is_document: splice_answer(
             asked, dialect, upstream.flags, is_document=is_document
         ),
     )
@@ -370,9 +372,10 @@ def _native_path(asked: Asked, dialect: Dialect, model: str) -> str:
     return _NATIVE_PATHS[dialect]
 
 
-def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+def splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+    """Return what passes an answer on that comes in the client's own dialect."""
     if not asked.stream and is_document:
-        read = _USAGE_READERS[dialect]
+        read = USAGE_READERS[dialect]
         made = kept if dialect == "openai-responses" and _keeps(asked) else _nothing
         return WholeSplice(lambda document: read(document, flags), asked.estimate_input, made)
     if not asked.stream:
@@ -431,7 +434,7 @@ def _messages_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
     return messages_decode.read_usage(usage, flags) if usage else None
 
 
-_USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
+USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
     "openai-chat": _chat_usage,
     "anthropic": _messages_usage,
     "openai-responses": responses_decode.response_usage,

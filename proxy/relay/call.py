@@ -298,6 +298,9 @@ class Call:
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
         lines = client_lines(plan.dialect, self._headers, native=plan.native)
+        if plan.passing is not None:
+            # By its key an account would give one client what another has made.
+            lines = [one for one in lines if one[0] != b"idempotency-key"]
         if lines:
             head += head_bytes(lines)
         upload = self._upload
