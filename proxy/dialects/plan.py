@@ -149,6 +149,8 @@ class Asked:
     """It is answered with numbers: there is no output to limit or to pay for."""
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
+    pace: float | None = None
+    """How many tokens an event of the model holds that is asked, if anything is known of it by then."""
     _estimated: int | None = None
 
     def conversation(self) -> Conversation:
@@ -394,12 +396,21 @@ def splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: 
             asked.estimate_input,
             include_usage=include_usage,
             charge=asked.charge,
+            pace=asked.pace,
         )
     if dialect == "gemini":
-        return GeminiSplice(asked.request_id, flags, asked.estimate_input, array=asked.array)
+        return GeminiSplice(
+            asked.request_id, flags, asked.estimate_input, array=asked.array, pace=asked.pace
+        )
     if dialect == "anthropic":
-        return MessagesSplice(asked.request_id, flags, asked.estimate_input)
-    return ResponsesSplice(asked.request_id, flags, asked.estimate_input, keeps=_keeps(asked))
+        return MessagesSplice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
+    return ResponsesSplice(
+        asked.request_id,
+        flags,
+        asked.estimate_input,
+        keeps=_keeps(asked),
+        pace=asked.pace,
+    )
 
 
 def _keeps(asked: Asked) -> bool:
@@ -463,7 +474,7 @@ def _stream_of(
     is_document: bool,
     written: Written | None = None,
 ) -> Translation:
-    meter = Meter()
+    meter = Meter(asked.pace)
     encoder = CLIENTS[asked.dialect].encoder(reply, meter)
     turn: Turn = encoder if written is None else _restored(encoder, written, reply)
     return Translation(
