@@ -27,6 +27,7 @@ ADVICE = (
     "call it."
 )
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PROVIDERS = {"openai": "openai", "google": "gemini"}
 PROBES = [
     *(path for path in routes.TABLE),
     *(f"/{version}/models/a" for version in ("v1", "v1beta")),
@@ -37,7 +38,7 @@ PROBES = [
     "/docs/a.md",
     # What might be served one day.
     *(f"/v1/{name}" for name in ("conversations", "vector_stores", "realtime", "uploads")),
-    *(f"/{name}{path}" for name in ("openai", "anthropic", "gemini", "groq") for path in routes.TABLE if path.startswith("/v1")),
+    *(f"/{name}{path}" for name in PROVIDERS for path in routes.TABLE if path.startswith("/v1")),
 ]  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def endpoint(path: str, method: str) -> Any:
     record, delivery = SimpleNamespace(route=path), SimpleNamespace(bodiless=False)
     asked: Any = SimpleNamespace(path=path, request=request, record=record, delivery=delivery)
     try:
-        return routes.find(asked)
+        return routes.find(asked, PROVIDERS)
     except GatewayError as error:
         assert error.status in (404, 405)  # noqa: PT017 - there is nothing, or not by this method
         return None
@@ -55,8 +56,8 @@ def endpoint(path: str, method: str) -> Any:
 
 def template(path: str, method: str) -> str:
     """Return the route of a path; of a provider's own only its provider knows whether there is one."""
-    native_one = endpoint(path, method) is routes._NATIVE
-    return native.TEMPLATE if native_one else routes.template(path)
+    is_native = endpoint(path, method) is native.serve
+    return native.TEMPLATE if is_native else routes.template(path)
 
 
 def test_every_route_is_described_and_nothing_else():
