@@ -15,6 +15,7 @@ from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import native as chat_native
 from proxy.dialects.chat import read as chat_read
 from proxy.dialects.chat import write as chat_write
+from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.estimate import prompt_tokens
@@ -30,6 +31,7 @@ from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
+from proxy.dialects.messages.splice import MessagesSplice
 from proxy.dialects.native import with_first_member
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
@@ -38,8 +40,8 @@ from proxy.dialects.responses import native as responses_native
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.responses.shapes import kept
+from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.dialects.restored import Restored
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.dialects.turn import Decoder, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider

@@ -8,8 +8,11 @@ from statistics import median
 
 import pytest
 
+from proxy.dialects.chat.splice import ChatSplice
+from proxy.dialects.messages.splice import MessagesSplice
 from proxy.dialects.pace import Paces
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
+from proxy.dialects.responses.splice import ResponsesSplice
+from proxy.dialects.splice import Splice
 from proxy.providers import BUILTIN, Dialect, Flags
 from tests.corpus import reading, table
 from tests.corpus.recordings import Recording, absent, model_calls

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
+from proxy.dialects.chat.splice import ChatSplice
+from proxy.dialects.messages.splice import MessagesSplice
+from proxy.dialects.responses.splice import ResponsesSplice
+from proxy.dialects.splice import Splice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
 from proxy.usage import Usage

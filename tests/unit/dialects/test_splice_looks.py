@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
+from proxy.dialects.chat.splice import ChatSplice
+from proxy.dialects.messages.splice import MessagesSplice
+from proxy.dialects.responses.splice import ResponsesSplice
+from proxy.dialects.splice import Splice
 from proxy.providers import Flags
 from tests.unit.dialects.frames import (
     BEGIN,
