@@ -23,7 +23,7 @@ SOURCES := proxy tests $(wildcard bench)
 PURE       := proxy/dialects/*,proxy/routing/*,proxy/billing/keys.py,proxy/billing/prices.py,proxy/billing/credit.py,proxy/billing/spent.py,proxy/billing/wallets.py
 PURE_TESTS := tests/unit/dialects tests/unit/routing tests/unit/billing
 
-.PHONY: help setup setup-run run test check fmt lint unit chaos audit bench corpus prices covered coverage install uninstall
+.PHONY: help setup setup-run run test check fmt lint unit chaos fuzz audit bench corpus prices covered coverage install uninstall
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -48,6 +48,12 @@ help: ## this list
 	@$(PIP) $(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	@$(PIP) $(BIN)/pip install --quiet --no-index --no-build-isolation --no-deps -e .
 	@touch $@ .venv/run.stamp
+
+# Apart from the tools of every day: it has no wheels for every Python.
+.venv/fuzz.stamp: requirements-fuzz.lock .venv/dev.stamp
+	@echo "installing the fuzzer into .venv"
+	@$(PIP) $(BIN)/pip install --quiet --require-hashes -r requirements-fuzz.lock
+	@touch $@
 
 setup: .venv/dev.stamp ## .venv with everything that the targets below need
 
@@ -80,6 +86,11 @@ unit: setup
 # bytes; SPLICE_CHAOS_SEED is what is drawn from.
 chaos: setup ## every fault at length, which takes minutes: the tables of docs/reliability.md
 	@SPLICE_CHAOS_REQUESTS=$${SPLICE_CHAOS_REQUESTS:-1000} $(BIN)/pytest -q -m "" --timeout=1800 tests/chaos
+	@SPLICE_UPLOAD_MIB=1024 SPLICE_ANSWER_MIB=200 $(BIN)/pytest -q --timeout=1800 tests/integration/test_large_bodies.py
+
+# SPLICE_FUZZ_SECONDS for each target (1800; FUZZ=name for one of them), SPLICE_FUZZ_SEED is what is drawn from.
+fuzz: .venv/fuzz.stamp ## every parser against inputs that are guided by what they reach
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # SPLICE_AUDIT_REQUESTS is how many requests; a million take some twenty minutes.
 audit: setup ## many requests of every kind, and the books against providers and balances

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 import orjson
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 
 from proxy import demo
 from proxy.cli import _parser
@@ -46,6 +47,7 @@ from proxy.metrics import METRICS, PREFIX, Phase
 from proxy.providers import ALIASES, BUILTIN, RESERVED, Dialect, Flags
 from proxy.routing.cooldown import Cause
 from proxy.routing.seat import Standing
+from proxy.server import openapi
 from proxy.server.admin import ROUTES
 from proxy.server.exchange import _error_fields
 from proxy.usage import Usage
@@ -330,8 +332,9 @@ def test_every_kind_of_error_is_in_the_table_as_it_is_told():
         assert (row["fixed text"] == "yes") == (told.text is not None)
 
 
-def test_the_error_bodies_are_the_documented_ones():
-    chat, messages, gemini = (orjson.loads(text) for text in fences("docs/errors.md", "json"))
+@pytest.mark.parametrize("page", ["docs/errors.md", "docs/api/errors.md"])
+def test_the_error_bodies_are_the_documented_ones(page):
+    chat, messages, gemini = (orjson.loads(text) for text in fences(page, "json"))
     error = GatewayError(
         Kind.INVALID_REQUEST, "found a string, expected a number", param="temperature"
     )
@@ -340,6 +343,47 @@ def test_the_error_bodies_are_the_documented_ones():
     assert responses_shapes.write_error(error, request_id) == chat
     assert messages_encode.write_error(error, request_id) == messages
     assert gemini_encode.write_error(error, request_id) == gemini
+
+
+# docs/api.
+
+API = [page for page in PAGES if page.startswith("docs/api/")]
+SHAPES = {
+    "docs/api/errors.md": ("OpenAIError", "AnthropicError", "GeminiError"),
+    "docs/api/keys.md": ("Key",),
+    "docs/api/usage.md": ("UsageOfRequest", "Usage"),
+}
+"""What the JSON on these pages is, by its name in /openapi.json: the answers of a gateway are held against the same."""
+
+
+@pytest.mark.parametrize("page", API)
+def test_every_snippet_for_users_is_one_that_is_run(page):
+    text = PAGES[page].read_text()
+    assert set(re.findall(r"^```(.+)$", text, re.MULTILINE)) <= {"sh", "python", "json"}
+    for shell in fences(page, "sh"):
+        assert "".join(curl_lines(shell)) == shell.strip()
+    described = orjson.loads(openapi.document("", ""))
+    shown = [orjson.loads(one) for one in fences(page, "json")]
+    for name, document in zip(SHAPES.get(page, ()), shown, strict=True):
+        schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+        Draft202012Validator(schema).validate(document)
+
+
+@pytest.mark.parametrize("page", API)
+def test_the_pages_for_users_lead_nowhere_but_to_each_other(page):
+    links = re.findall(r"\]\(([^)]+)\)", PAGES[page].read_text())
+    names = {path.rpartition("/")[2] for path in API}
+    assert {name for link in links if (name := link.partition("#")[0])} <= names
+
+
+def test_every_code_that_users_may_be_told_is_explained():
+    rows = table("docs/api/errors.md", "Errors")
+    told = {int(row["status"]): set(coded(row["OpenAI's code"])) for row in rows}
+    codes: dict[int, set[str]] = {}
+    for row in ROWS.values():
+        codes.setdefault(row.status, set()).update([row.code] if row.code else [])
+    del codes[499]
+    assert told == codes
 
 
 # docs/metrics.md.

@@ -32,6 +32,7 @@ from proxy.log import Bridge, Log
 from proxy.metrics import Metrics
 from proxy.notify import Notifier
 from proxy.relay.means import Means
+from proxy.relay.outbox import Outbox
 from proxy.relay.queue import Queue
 from proxy.relay.settlement import Settlement
 from proxy.routing.catalog import Catalog
@@ -39,6 +40,7 @@ from proxy.routing.limits import KeyLimits
 from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server import routes
+from proxy.server.documents import Documents
 from proxy.server.gateway import Gateway
 from proxy.server.listeners import CannotListen
 from proxy.upstream.connections import Connections, system_tls
@@ -90,6 +92,7 @@ async def start(
         pool=pool,
         wallets=wallets,
         connections=connections,
+        outbox=Outbox(loop),
         **chosen(config),
         frame_error={
             "chat": chat_error_frame,
@@ -118,6 +121,7 @@ async def start(
         clock=time.time,
         now=loop.time,
         routes=routes.find,
+        documents=Documents.read(),
         version=__version__,
         started=loop.time(),
     )

@@ -110,7 +110,8 @@ def _read(text: str, path: Path, environ: Mapping[str, str]) -> model.Config:
 def _document(text: str, path: Path, environ: Mapping[str, str]) -> Document:
     try:
         values = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Not only its own error: a number of thousands of digits, or as many brackets, raise others.
         raise ConfigError(_syntax(str(error), text, path)) from error
     return Document(path, key_lines(text.replace("\r\n", "\n")), values, environ)
 

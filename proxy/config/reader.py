@@ -243,7 +243,8 @@ class Table:
 def _contents(path: Path) -> str:
     try:
         text = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
+        # A ValueError: bytes that are no UTF-8, or a path with a NUL in it.
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise Wrong("a file that can be read", found=f"file {path} ({reason})") from None
     if not text:

@@ -14,6 +14,7 @@ import orjson
 
 from proxy.dialects import refusal
 from proxy.dialects.collected import Collected
+from proxy.dialects.depth import loads
 from proxy.dialects.reply import Encoder, Meter, Reply
 from proxy.dialects.sse import Splitter
 from proxy.dialects.turn import Decoder
@@ -319,7 +320,7 @@ def _id_of(document: dict[str, Any]) -> str:
 def _parsed(body: bytes) -> object:
     """Return the JSON of ``body``, or None. White space in front is what providers send to keep a connection alive."""
     try:
-        return orjson.loads(body)
+        return loads(body)
     except orjson.JSONDecodeError:
         return None
 

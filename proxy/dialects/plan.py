@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 
@@ -180,6 +180,11 @@ class Asked:
         return self.dialect == "responses" and self.document.get("background") is True
 
     @property
+    def heartbeat(self) -> bytes | None:
+        """What keeps the client's connection warm once its answer has begun; None: nothing may come in between."""
+        return CLIENTS[self.dialect].heartbeat
+
+    @property
     def choices(self) -> int:
         """How many answers the client wants."""
         if self.dialect == "gemini":
@@ -204,6 +209,27 @@ class Asked:
             self.body = with_first_member(self.body, b'"%b":%d' % (limits[0].encode(), tokens))
 
 
+class Passed(Answer, Protocol):
+    """An answer whose bytes are passed on, whatever they are. ``form`` says what is looked for in them."""
+
+    form: Literal["document", "events", "bytes"]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a failure can only be told by an answer that has no end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """What is said at the head of a call that is passed on, and ``answer``, which takes status and headers of the upstream's."""
+
+    content_type: bytes | None
+    """Of the body; None: there is none."""
+    accept: bytes
+    answer: Callable[[int, Mapping[bytes, bytes]], Passed]
+    lines: tuple[tuple[bytes, bytes], ...] = ()
+
+
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What to send, and ``answer``, which takes whether the upstream answers with a document instead of a stream.
@@ -218,6 +244,7 @@ class Plan:
     stream: bool
     dropped: frozenset[str]
     answer: Callable[[bool], Answer]
+    passing: Passing | None = None
     method: str = "POST"
     subject: str | None = None
     """The id of what is asked about, if that is no model: a 404 is about it, and a path with it is not worth remembering."""

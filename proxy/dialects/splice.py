@@ -21,6 +21,7 @@ from proxy.dialects.answer import Made
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
 from proxy.dialects.chat.encode import cost_members
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
+from proxy.dialects.depth import MAX_DEPTH, exceeds
 from proxy.dialects.messages.decode import read_usage as read_messages_usage
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.decode import response_usage
@@ -299,7 +300,7 @@ class ChatSplice(Splice):
             return self._with_cost(block, data, chunk) if last else _reframed(block)
         if b'"delta":null' in data:
             return b"data: " + data.replace(b'"delta":null', b'"delta":{}') + b"\n\n"
-        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+        return _rewritten(block, chunk)
 
     def _with_cost(self, block: bytes, data: bytes, chunk: dict[str, Any]) -> bytes:
         """Return a chunk with what the key pays in its usage, where it has one and the client asked for it."""
@@ -318,7 +319,7 @@ class ChatSplice(Splice):
             return b"data: %b%b,%b\n\n" % (data[: opening.end()], told, data[opening.end() :])
         # A reseller's own cost among others: what this key pays takes its place.
         chunk["usage"] = {**usage, **orjson.loads(b"{" + told + b"}")}
-        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+        return _rewritten(block, chunk)
 
     def _conclude(self) -> bytes:
         if self._finished:
@@ -543,16 +544,20 @@ class ResponsesSplice(NamedSplice):
         """Return the failure of the response that the client has been told of, or of one of our own."""
         if not self.committed or not self._response:
             return responses_error_frame(error, self._request_id)
+        begun = self._response
+        if exceeds(begun, MAX_DEPTH):
+            begun = {"id": self.answer_id, "object": "response"}
         numbers = _SEQUENCE_NUMBER.findall(self._last)
         failed = {
             "type": "response.failed",
             "sequence_number": int(numbers[-1]) + 1 if numbers else 0,
-            "response": {**self._response, "status": "failed", "error": told_error(error)},
+            "response": {**begun, "status": "failed", "error": told_error(error)},
         }
         return b"event: response.failed\ndata: " + orjson.dumps(failed) + b"\n\n"
 
 
-_SEQUENCE_NUMBER = re.compile(rb'"sequence_number": ?(\d+)')
+# A number that is longer than any real one is no number that ours could follow.
+_SEQUENCE_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,15})(?!\d)')
 
 
 _RESPONSES_METADATA = frozenset(
@@ -565,6 +570,13 @@ _RESPONSES_METADATA = frozenset(
     )
 )
 """What comes before content, and is held back with it: nothing in these events is the model's word."""
+
+
+def _rewritten(block: bytes, chunk: dict[str, Any]) -> bytes:
+    """Return the frame of ``chunk``, which ``block`` was before it was changed; as it came if it is nested too deep to be written."""
+    if exceeds(chunk, MAX_DEPTH):
+        return _reframed(block)
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
 def _reframed(block: bytes, dropped: tuple[bytes, ...] = (b"id:", b"retry:", b"event:")) -> bytes:

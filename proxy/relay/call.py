@@ -11,7 +11,8 @@ from proxy.billing.objects import Object
 from proxy.billing.tariff import Quotes
 from proxy.config.model import ReadOn, Target
 from proxy.dialects.answer import Answer, Translation, Whole
-from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
+from proxy.dialects.passed import answer_lines, content_type
+from proxy.dialects.plan import Asked, Passed, Plan, continued
 from proxy.dialects.responses.decode import response_usage
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import Phase
@@ -31,6 +32,7 @@ from proxy.relay.head import (
 from proxy.relay.means import Means
 from proxy.relay.record import Record
 from proxy.relay.search import Search
+from proxy.relay.upload import Upload, framing, pump
 from proxy.routing.catalog import Route
 from proxy.routing.cooldown import verdict
 from proxy.routing.pool import Lease
@@ -73,8 +75,12 @@ class Call:
         quotes: Quotes | None,
         wallets: Sequence[Wallet] = (),
         fallbacks: Sequence[Route] = (),
+        upload: Upload | None = None,
     ) -> None:
-        """``quotes`` is what the key pays; None: the call costs nothing. ``wallets`` must cover what it may cost."""
+        """``quotes`` is what the key pays; None: the call costs nothing. ``wallets`` must cover what it may cost.
+
+        ``upload`` is what follows the body of the plan.
+        """
         self._means = means
         self._asked = asked
         self._route = route
@@ -90,6 +96,7 @@ class Call:
             tokens=tokens,
         )
         self._make_plan = make_plan
+        self._upload = upload
         self.task = task
         """What ``run`` runs in; may be set before that."""
         self._bill = Bill(means, asked, quotes, wallets)
@@ -175,6 +182,9 @@ class Call:
             timed_out += refused.kind in _TIMEOUTS
             if not refused.row.another or timed_out > 1 or self._last_word is not None:
                 break
+            if self._upload is not None and self._upload.begun:
+                # What has been read of it is gone.
+                break
         if refused is not None:
             refused.everybody_failed = len(search.tried) > 1 and refused.status >= 500
             search.date(refused)
@@ -230,10 +240,10 @@ class Call:
         self.record.asking = True
         self.record.account = seat.account.name
         self.record.provider = target.provider
-        self.record.upstream_model = target.model
+        self.record.upstream_model = target.model or None
         self._bill.find_prices(seat, target, self._search.name_of(target))
         outcome = await self._send(seat, plan, plan.body)
-        if isinstance(outcome, Refused) and outcome.stale:
+        if isinstance(outcome, Refused) and outcome.stale and self._upload is None:
             # The connection had died while idle: nobody has seen this request.
             outcome = await self._send(seat, plan, plan.body, fresh=True)
         while isinstance(outcome, Continues):
@@ -288,12 +298,13 @@ class Call:
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
         lines = client_lines(plan.dialect, self._headers, native=plan.native)
-        head = head + head_bytes(lines) if lines else head
-        request = post(head, body) if plan.method == "POST" else head + b"\r\n"
+        if lines:
+            head += head_bytes(lines)
+        upload = self._upload
         before = self._loop.time()
         try:
             connection = await self._means.connections.acquire(
-                origin, self._route.timeouts.connect, fresh=fresh
+                origin, self._route.timeouts.connect, fresh=fresh or upload is not None
             )
         except ConnectFailed as failed:
             kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
@@ -311,10 +322,21 @@ class Call:
         )
         if self._bill.grows:
             attempt.watch(self._hold_more)
-        connection.send(request, attempt)
+        pumping = None
+        if upload is not None:
+            connection.begin(head + framing(upload, body), attempt)
+            pumping = pump(upload, connection, attempt, self._loop.time)
+        elif plan.method != "POST" and not body:
+            connection.send(head + b"\r\n", attempt)
+        else:
+            connection.send(post(head, body), attempt)
         if self.delivery.paused_at is not None:
             connection.pause()
-        outcome = await attempt.outcome
+        try:
+            outcome = await attempt.outcome
+        finally:
+            if pumping is not None:
+                pumping.cancel()
         if not isinstance(outcome, Delivered):
             self.record.upstream += self._loop.time() - attempt.sent_at
         return outcome
@@ -323,9 +345,22 @@ class Call:
 
     def first_byte(self, now: float) -> None:
         self.record.first_byte = now
+        if self._upload is not None and not self._upload.ended:
+            # Whatever of the request still comes is not another one.
+            self.delivery.close_after()
+
+    def passes(self, answer: Passed, status: int, headers: Mapping[bytes, bytes]) -> None:
+        self.wants_stream = answer.form != "document"
+        self.record.stream = answer.form == "events"
+        self.record.status = status
+        length = headers.get(b"content-length", b"")
+        sized = answer.form != "events" and length.isdigit()
+        self.delivery.pass_on(status, answer_lines(headers), int(length) if sized else None)
 
     def first_content(self, now: float) -> bytes:
-        self.record.first_content = now
+        if self._plan is None or self._plan.passing is None or self.record.stream:
+            # The first byte of a file is nobody's first word.
+            self.record.first_content = now
         self._succeeded()
         self._bind()
         return self._fields()
@@ -500,7 +535,7 @@ class Call:
             or now - self._quiet_since < self._means.streaming.heartbeat
         ):
             return
-        beat = CLIENTS[self._asked.dialect].heartbeat
+        beat = self._asked.heartbeat
         if beat is None:
             return
         attempt = self._attempt
@@ -568,7 +603,12 @@ class Call:
         fields = self._fields() + usage_fields(self.record.usage)
         if self._bill.costs:
             fields += cost_field(self.record.price_micro)
-        self.delivery.document(200, fields, document)
+        passing = self._plan.passing if self._plan is not None else None
+        if passing is not None and attempt is not None:
+            kind = content_type(attempt.headers)
+            self.delivery.document(attempt.status, fields, document, kind)
+        else:
+            self.delivery.document(200, fields, document)
 
     def _fields(self) -> bytes:
         """Return the header lines that are known once an account has answered."""

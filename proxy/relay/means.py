@@ -12,6 +12,7 @@ from proxy.billing.wallets import Wallets
 from proxy.config.model import Retry, Streaming
 from proxy.errors import GatewayError
 from proxy.metrics import Metrics
+from proxy.relay.outbox import Outbox
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
 from proxy.relay.way import Ways
@@ -34,6 +35,7 @@ class Means:
     tariff: Tariff
     wallets: Wallets
     connections: Connections
+    outbox: Outbox
     streaming: Streaming
     retry: Retry
     ways: Ways

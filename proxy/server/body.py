@@ -10,6 +10,7 @@ import orjson
 from aiohttp import HttpVersion11, web
 from multidict import istr
 
+from proxy.dialects.depth import exceeds
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.server.guard import Guard
 
@@ -39,7 +40,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     Both are counted as the body arrives, so a hostile one is refused before it is all here; so are a body that comes too
     slowly and one that comes in crumbs.
     """
-    _check_head(request, limit)
+    check_head(request, limit)
     content = request.content
     if not content.is_eof():
         return await _gather(request, limit)
@@ -79,15 +80,14 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise invalid(None, f"The body is {_kind(document)}, expected a JSON object.")
-    if _brackets(body) > MAX_DEPTH and _depth_exceeds(document, MAX_DEPTH):
+    if _brackets(body) > MAX_DEPTH and exceeds(document, MAX_DEPTH):
         raise invalid(None, f"The body is nested deeper than {MAX_DEPTH} levels.")
     return document
 
 
 async def _gather(request: web.BaseRequest, limit: int) -> bytes:
     content, guard = request.content, cast(Guard, request.protocol)
-    if request.transport is not None and _waits_to_be_asked(request):
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    ask_for_body(request)
     parts: list[bytes] = []
     size = brackets = 0
     pace = Pace()
@@ -123,7 +123,7 @@ def _brackets(part: bytes) -> int:
 
 def _check_amount(size: int, brackets: int, limit: int) -> None:
     if size > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     if brackets > MAX_CONTAINERS:
         raise GatewayError(
             Kind.INVALID_REQUEST,
@@ -131,7 +131,14 @@ def _check_amount(size: int, brackets: int, limit: int) -> None:
         )
 
 
-def _check_head(request: web.BaseRequest, limit: int) -> None:
+def ask_for_body(request: web.BaseRequest) -> None:
+    """Let a client send its body that waits to be asked for it."""
+    if request.transport is not None and _waits_to_be_asked(request):
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def check_head(request: web.BaseRequest, limit: int) -> None:
+    """Raise the 413 or 415 of a body that is said to be larger than ``limit`` bytes, or encoded."""
     encoding = request.headers.get(_CONTENT_ENCODING, "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise GatewayError(
@@ -140,7 +147,7 @@ def _check_head(request: web.BaseRequest, limit: int) -> None:
         )
     length = request.content_length
     if length is not None and length > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
 
 
 def _waits_to_be_asked(request: web.BaseRequest) -> bool:
@@ -149,22 +156,9 @@ def _waits_to_be_asked(request: web.BaseRequest) -> bool:
     return expected.lower() == "100-continue" and request.version >= HttpVersion11
 
 
-def _too_large(limit: int) -> GatewayError:
+def too_large(limit: int) -> GatewayError:
+    """Return the 413 of a body that is larger than ``limit`` bytes."""
     return GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {limit / (1 << 20):g} MiB.")
-
-
-def _depth_exceeds(document: object, limit: int) -> bool:
-    """Tell whether containers are nested deeper than ``limit``, level by level so that depth costs no stack."""
-    level: list[object] = [document]
-    for _ in range(limit):
-        below: list[object] = []
-        for container in level:
-            values = container.values() if isinstance(container, dict) else container
-            below += [value for value in values if isinstance(value, dict | list)]  # type: ignore[attr-defined]  # a list
-        if not below:
-            return False
-        level = below
-    return True
 
 
 def _kind(value: object) -> str:

@@ -95,25 +95,6 @@ async def embed_content(gateway: Gateway, exchange: Exchange) -> None:
     await _embed(gateway, exchange, "gemini")
 
 
-async def front_page(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /: what this is, for whoever opens the base URL in a browser."""
-    base = (
-        gateway.config.server.public_url
-        or f"http://{exchange.request.headers.get('host', 'localhost')}"
-    )
-    lines = (
-        f"Splice {gateway.version}: one URL and one key for every model.",
-        "",
-        f"OpenAI SDKs      base_url = {base}/v1",
-        f"Anthropic SDKs   base_url = {base}   (Google's SDKs too)",
-        f"Claude Code      ANTHROPIC_BASE_URL={base}",
-        f"Models           GET {base}/v1/models",
-        f"Health           {base}/healthz  {base}/readyz",
-        "Your key goes into Authorization: Bearer, or x-api-key.",
-    )
-    exchange.text("\n".join(lines) + "\n")
-
-
 async def hello(_: Gateway, exchange: Exchange) -> None:
     """GET and HEAD /api/hello: Claude Code warms its connection up with it."""
     exchange.json(200, {"message": "hello"})
@@ -261,9 +242,9 @@ async def _carry(
         tokens=tokens,
         quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
         wallets=() if counting else gateway.means.wallets.of(key),
-        fallbacks=_fallbacks(gateway, key, route),
+        fallbacks=fallbacks(gateway, key, route),
     )
-    running = _run(gateway, exchange, call, grant, partial(_left, limiters, asked.dialect, fields))
+    running = run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
     if call.watch is not None and not asked.stream:
         await read_on.look_after(exchange, gateway, call, call.watch, running)
     else:
@@ -271,7 +252,7 @@ async def _carry(
         await (read_on.outlive(gateway, call, running) if outlives else running)
 
 
-async def _run(
+async def run(
     gateway: Gateway, exchange: Exchange, call: Call, grant: Grant, left: Callable[[Gateway], bytes]
 ) -> None:
     """Run a call that was let in; ``left`` returns the header lines of one that has taken nothing after all."""
@@ -300,7 +281,7 @@ async def _run(
             guard.flow = None
 
 
-def _left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
+def left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
     """Return ``fields`` with what is left of the limits now."""
     return fields + limit_fields(standing(limiters, gateway.now()), dialect, gateway.clock())
 
@@ -326,7 +307,7 @@ def _about(asked: Asked) -> int:
     return prompt + wanted
 
 
-def _fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
+def fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
     """Return the routes of the model's fallbacks that ``key`` may call."""
     if not route.fallbacks:
         return []

@@ -24,6 +24,7 @@ from proxy.routing.limits import KeyLimits
 from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server.auth import identify
+from proxy.server.documents import Documents
 from proxy.server.exchange import Exchange, address_of, cors_fields
 from proxy.server.failures import Failures
 from proxy.server.guard import Written
@@ -55,6 +56,7 @@ class Gateway:
     now: Callable[[], float]
     """The loop's time."""
     routes: Callable[[Exchange], Endpoint]
+    documents: Documents
     version: str
     started: float
     """When it was made, in the loop's time."""
@@ -86,6 +88,7 @@ class Gateway:
         exchange = Exchange(
             request,
             "req_" + self.digits.take(26),
+            self.means.outbox,
             now=self.now(),
             draining=self.draining,
             cors=self.config.server.cors_origins,

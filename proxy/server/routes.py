@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, gemini_path, models, stored, usage
+from proxy.server import (
+    endpoints,
+    front,
+    gemini_path,
+    media,
+    models,
+    passthrough,
+    stored,
+    usage,
+)
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -17,12 +26,16 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/responses": {"POST": endpoints.responses},
     "/v1/responses/input_tokens": {"POST": endpoints.count_input_tokens},
     "/v1/embeddings": {"POST": endpoints.embeddings},
+    **{path: passthrough.methods(path) for path in media.PATHS if "{id}" not in path},
     "/v1/models": {"GET": models.every},
     "/v1beta/models": {"GET": models.every},
     "/v1/usage": {"GET": usage.period},
     "/v1/usage/requests": {"GET": usage.history},
     "/v1/key": {"GET": usage.key},
-    "/": {"GET": endpoints.front_page},
+    "/": {"GET": front.front_page},
+    "/openapi.json": {"GET": front.document},
+    "/llms.txt": {"GET": front.document},
+    "/llms-full.txt": {"GET": front.document},
     "/api/hello": {"GET": endpoints.hello},
     "/healthz": {"GET": endpoints.healthz},
     "/readyz": {"GET": endpoints.readyz},
@@ -32,6 +45,7 @@ _NAMED: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/models/": {"GET": models.one},
     "/v1beta/models/": {"GET": models.one},
     "/v1/usage/": {"GET": usage.request},
+    "/docs/": {"GET": front.document},
 }
 """Beginnings of paths that end in somebody's name."""
 
@@ -82,6 +96,9 @@ def template(path: str) -> str:
     """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
     if path in TABLE:
         return path
+    passed = media.template(path)
+    if passed is not None:
+        return passed
     for beginning in _NAMED:
         if path.startswith(beginning):
             return gemini_path.template(path) or beginning + "{id}"
@@ -101,6 +118,9 @@ def _named(path: str) -> Mapping[str, Endpoint] | None:
     method = gemini_path.method_of(path)
     if method is not None:
         return _GEMINI[method]
+    passed = media.template(path)
+    if passed is not None:
+        return passthrough.methods(passed)
     for beginning, methods in _NAMED.items():
         if path.startswith(beginning) and path != beginning:
             return methods

@@ -132,6 +132,8 @@ def test_broken_toml_names_its_line():
         "2: found no valid TOML, expected key = value (invalid value)"
     ]
     assert faults("[server]\nx = 1\nx = 2")[0].startswith("3: found no valid TOML")
+    assert faults("x = " + "1" * 5000)[0].startswith("1: found no valid TOML")
+    assert faults("x = " + "[" * 5000)[0].startswith("1: found no valid TOML")
 
 
 def test_windows_line_ends_are_lines():
@@ -302,6 +304,7 @@ def test_secrets_come_from_four_places(tmp_path):
             "found env T, unset or empty, expected a variable that is set; export T=…",
         ),
         ('{ file = "none" }', "found file /etc/splice/none (No such file or directory)"),
+        ('{ file = "a\\u0000b" }', "found file /etc/splice/a\0b (not text)"),
         ('{ credential = "c" }', "found credential c, expected one that systemd passed; add Load"),
         ('{ credential = "../c" }', "found credential ../c"),
         ("{ env = 1 }", "found a value that is no secret"),

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from proxy.dialects import envelope, refusal
+from proxy.dialects.depth import loads
 from proxy.dialects.turn import StopReason, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -84,7 +85,7 @@ class Decoder:
             self._conclude()
             return
         try:
-            chunk = orjson.loads(data)
+            chunk = loads(data)
         except orjson.JSONDecodeError:
             self.ignored += 1
             return
@@ -333,11 +334,8 @@ class Decoder:
     def _end(self) -> None:
         reason = _REASONS.get(self._finish or "stop", StopReason.STOP)
         detail = "".join(self._refusal) or None
-        if reason is StopReason.STOP:
-            if self._started:
-                reason = StopReason.TOOL_CALLS
-            elif detail is not None:
-                reason = StopReason.FILTER
+        if reason is StopReason.STOP and self._started:
+            reason = StopReason.TOOL_CALLS
         self._turn.end(reason, detail=detail)
 
     def _fail(self, error: GatewayError) -> None:

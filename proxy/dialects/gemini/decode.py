@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from proxy.dialects import envelope, refusal
+from proxy.dialects.depth import loads
 from proxy.dialects.gemini.reasons import (
     CONTINUATION,
     block_word,
@@ -69,7 +70,7 @@ class Decoder:
         if self.ended:
             return
         try:
-            chunk = orjson.loads(data)
+            chunk = loads(data)
         except orjson.JSONDecodeError:
             chunk = None
         if type(chunk) is dict:

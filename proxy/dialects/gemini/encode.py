@@ -14,6 +14,7 @@ import orjson
 from proxy.dialects import envelope
 from proxy.dialects.collected import Choice, Collected
 from proxy.dialects.conversation import Call, Image, Redacted, Refusal, Text, Thinking
+from proxy.dialects.depth import loads
 from proxy.dialects.gemini.reasons import FINISH_REASONS
 from proxy.dialects.gemini.seal import write_seal
 from proxy.dialects.gemini.usage import write_usage
@@ -322,7 +323,7 @@ def _args(arguments: str) -> Json | orjson.Fragment:
     if not arguments.strip():
         return {}
     try:
-        args = orjson.loads(arguments)
+        args = loads(arguments)
     except orjson.JSONDecodeError:
         args = None
     if not isinstance(args, dict):

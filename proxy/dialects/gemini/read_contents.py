@@ -78,6 +78,14 @@ class Contents:
         parts: list[Part] = []
         for part in content.objects("parts"):
             self._read(part, parts)
+            if role == "user" and "functionCall" in part.values:
+                raise invalid(
+                    f"{part.path}.functionCall",
+                    f'`{part.path}`: found a functionCall of the user, expected it in a content of the role "model".',
+                )
+        if role == "user":
+            # A seal is the model's, and has no words that could be lost.
+            parts = [part for part in parts if not isinstance(part, Redacted)]
         return Turn(role, parts)
 
     def _read(self, part: Fields, parts: list[Part]) -> None:

@@ -29,6 +29,7 @@ from proxy.dialects.conversation import (
     Thinking,
     Turn,
 )
+from proxy.dialects.depth import loads
 from proxy.dialects.gemini.media import guess_type
 from proxy.dialects.gemini.seal import SKIP
 from proxy.dialects.names import Names, flat_name
@@ -179,7 +180,7 @@ def _args(call: Call) -> Json:
     if not call.arguments.strip():
         return {}
     try:
-        args = orjson.loads(call.arguments)
+        args = loads(call.arguments)
     except orjson.JSONDecodeError:
         args = None
     return args if isinstance(args, dict) else {"_raw_arguments": call.arguments}

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import orjson
 
 from proxy.dialects import refusal
+from proxy.dialects.depth import loads
 from proxy.dialects.turn import StopReason, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -70,7 +71,7 @@ class Decoder:
                     self.ignored += 1
                 return
         try:
-            event = orjson.loads(data)
+            event = loads(data)
             handle = self._EVENTS.get(event["type"])
         except (orjson.JSONDecodeError, TypeError, KeyError):
             self._untyped(data)
@@ -93,7 +94,7 @@ class Decoder:
     def _untyped(self, data: bytes) -> None:
         """Take an error that an imitation of the API sent without a type; ignore whatever else has none."""
         try:
-            event = orjson.loads(data)
+            event = loads(data)
         except orjson.JSONDecodeError:
             event = None
         if isinstance(event, dict) and event.get("error") and not self.ended:

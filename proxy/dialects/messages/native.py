@@ -70,7 +70,8 @@ def strip_foreign_thinking(document: dict[str, Any]) -> dict[str, Any]:
 def _is_foreign(block: object) -> bool:
     if not isinstance(block, dict):
         return False
-    place = _THINKING.get(block.get("type") or "")
+    kind = block.get("type")
+    place = _THINKING.get(kind) if isinstance(kind, str) else None
     if place is None:
         return False
     seal = block.get(place)

@@ -22,6 +22,7 @@ from proxy.dialects.conversation import (
     Thinking,
     Turn,
 )
+from proxy.dialects.depth import loads
 from proxy.dialects.envelope import PREFIX, open_blocks
 from proxy.dialects.names import Names, call_id_for, flat_name
 from proxy.dialects.repair import anchored, merged
@@ -191,7 +192,7 @@ def tool_input(arguments: str) -> Block:
     if not arguments.strip():
         return {}
     try:
-        value = orjson.loads(arguments)
+        value = loads(arguments)
     except orjson.JSONDecodeError:
         value = None
     return value if isinstance(value, dict) else {"_raw_arguments": arguments}

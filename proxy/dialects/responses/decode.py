@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import orjson
 
 from proxy.dialects import envelope, refusal
+from proxy.dialects.depth import loads
 from proxy.dialects.turn import StopReason, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -60,7 +61,7 @@ class Decoder:
         if self.ended:
             return
         try:
-            event = orjson.loads(data)
+            event = loads(data)
         except orjson.JSONDecodeError:
             self.ignored += data != b"[DONE]"
             return

@@ -365,6 +365,38 @@ def test_a_broken_response_fails_under_the_id_and_number_that_the_client_knows()
     assert failed["response"]["error"]["code"] == "server_error"
 
 
+@pytest.mark.parametrize(
+    ("number", "wanted"), [(10**15 - 1, 10**15), (10**15, 0), (10**30, 0), ("9" * 5000, 0)]
+)
+def test_a_number_that_no_response_has_is_not_gone_on_from(number, wanted):
+    delta = DELTA.replace(b'"sequence_number":7', b'"sequence_number":%b' % str(number).encode())
+    assert delta != DELTA
+    out = run(responses_splice(), CREATED, DELTA, delta)
+    assert json.loads(out.rpartition(b"data: ")[2])["sequence_number"] == wanted
+
+
+def test_a_response_that_is_too_deep_to_be_told_again_fails_without_it():
+    deep: list = []
+    for _ in range(300):
+        deep = [deep]
+    splice = responses_splice()
+    created = event("response.created", response={**RESPONSE, "deep": deep}, sequence_number=0)
+    out = run(splice, created, DELTA)
+    assert out.startswith(created + DELTA)
+    failed = json.loads(out.rpartition(b"data: ")[2])["response"]
+    assert (failed["id"], failed["status"]) == ("resp_1", "failed")
+    assert "deep" not in failed
+
+
+def test_a_chunk_that_is_too_deep_to_be_mended_passes_as_it_came():
+    deep = "[" * 300 + "]" * 300
+    frame = chunk({"index": 0, "delta": None, "finish_reason": None}).replace(
+        b'"delta":null', b'"delta": null,"deep":' + deep.encode()
+    )
+    assert deep.encode() in frame
+    assert chat().feed(frame) == frame
+
+
 def test_a_response_ends_with_its_usage():
     usage = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
     done = event("response.completed", response={**RESPONSE, "status": "completed", "usage": usage})

@@ -797,3 +797,8 @@ def test_a_target_may_be_one_account_alone_whatever_its_globs():
     lease = one.pick(held, (), 0.0)
     assert lease is not None
     assert one.pick(held, ("a",), 0.0) is None
+
+
+def test_what_names_no_model_every_account_of_the_provider_has():
+    one = pool('name = "a"', 'name = "b"\nmodels = ["x"]')
+    assert {found.name for found in one.serving(target(""))} == {"a", "b"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import GatewayError, Kind
-from proxy.server import endpoints, models
+from proxy.server import endpoints, front, models
 from proxy.server.routes import TABLE, find, template
 
 
@@ -43,7 +43,9 @@ def refused(path: str, method: str = "GET") -> GatewayError:
         ("/v1/models/a:embedContent", "POST", endpoints.embed_content),
         ("/v1/models/a:batchEmbedContents", "POST", endpoints.embed_content),
         ("/v1/embeddings", "POST", endpoints.embeddings),
-        ("/", "GET", endpoints.front_page),
+        ("/", "GET", front.front_page),
+        ("/llms.txt", "GET", front.document),
+        ("/docs/chat.md", "HEAD", front.document),
         ("/readyz", "HEAD", endpoints.readyz),
     ],
 )

@@ -233,6 +233,26 @@ def test_a_call_without_an_id_gets_one_that_stays_the_same():
     ]
 
 
+@pytest.mark.parametrize("role", ["user", "function", "", None])
+@pytest.mark.parametrize("key", ["functionCall", "function_call"])
+def test_a_user_calls_no_function(role, key):
+    part = {"role": role, "parts": [{"text": "Hi"}, {key: {"name": "f"}}]}
+    refused = refusal_of({"contents": [*HELLO, part]})
+    assert (refused.kind, refused.param) == (
+        Kind.INVALID_REQUEST,
+        "contents[1].parts[1].functionCall",
+    )
+    assert "model" in refused.message
+
+
+def test_what_the_model_has_sealed_is_not_the_users():
+    seal = envelope.wrap_blocks([Redacted("r"), Thinking("a", "s")])
+    field = base64.b64encode(seal.encode()).decode()
+    sealed = {"text": "hm", "thought": True, "thoughtSignature": field}
+    assert read_parts(sealed, role="user") == [Thinking("a", "s")]
+    assert read_parts(sealed, role="model") == [Redacted("r"), Thinking("a", "s")]
+
+
 def test_results_find_their_calls_by_id_and_else_in_order_by_name():
     def call(name, **more):
         return {"functionCall": {"name": name, **more}}

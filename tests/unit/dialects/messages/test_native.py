@@ -56,6 +56,7 @@ def test_a_document_without_any_is_returned_itself():
             {"role": "user", "content": [FOREIGN]},
         ),
         request(said(), "odd", {"role": "assistant", "content": ["odd"]}),
+        request(said({"type": {}}, {"type": ["thinking"]}, {"type": 1.5})),
         {"messages": None},
     ):
         assert strip_foreign_thinking(document) is document
