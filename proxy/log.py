@@ -171,8 +171,18 @@ def _json(entry: dict[str, Any]) -> bytes:
 
 def _text(entry: dict[str, Any]) -> bytes:
     told = " ".join(
-        f"{name}={value}" for name, value in entry.items() if name not in ("ts", "level", "msg")
+        f"{name}={value if name == 'exception' else _printable(str(value))}"
+        for name, value in entry.items()
+        if name not in ("ts", "level", "msg")
     )
-    return f"{entry['ts'][11:23]} {entry['level']:<7} {entry['msg']} {told}".rstrip().encode(
+    message = _printable(entry["msg"])
+    return f"{entry['ts'][11:23]} {entry['level']:<7} {message} {told}".rstrip().encode(
         "utf-8", "replace"
     )
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` on one line, and without anything that a terminal would obey: some of it is a stranger's."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else "?" for one in text)

@@ -216,6 +216,16 @@ class Objects:
             ]
         return order[:limit]
 
+    def note(self, change: Change) -> None:
+        """Know of a change, which the journal has: another process has put it there, or this one is about to."""
+        named = (change.one.key_hash, change.one.id)
+        self._waiting.append(change)
+        self._latest[named] = change
+        if change.made:
+            self._remember(change.one)
+        else:
+            self._known.pop(named, None)
+
     # What brings them into the database.
 
     @property
@@ -251,13 +261,7 @@ class Objects:
     # Steps.
 
     def _change(self, change: Change) -> bool:
-        named = (change.one.key_hash, change.one.id)
-        self._waiting.append(change)
-        self._latest[named] = change
-        if change.made:
-            self._remember(change.one)
-        else:
-            self._known.pop(named, None)
+        self.note(change)
         if self._append(change.record()):
             return True
         self._unkept.append(change)

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from proxy.config.model import Admin as Settings
 from proxy.config.secrets import Secret
 from proxy.errors import GatewayError
-from proxy.server import accounts_api, keys_api, reload_api, requests_api, status_api
+from proxy.server import accounts_api, keys_api, reload_api, requests_api, status_api, upgrade_api
 from proxy.server.admin_call import AdminCall, AdminError, Document
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import address_of
@@ -40,6 +40,7 @@ ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "requests/*/cancel": {"POST": requests_api.cancel},
     "reload": {"POST": reload_api.reload},
     "status": {"GET": status_api.shown},
+    "upgrade": {"POST": upgrade_api.upgrade},
     **keys_api.ROUTES,
 }
 """Below ``/api/v1/``; ``*`` is a name."""

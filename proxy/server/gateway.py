@@ -28,9 +28,15 @@ from proxy.server.documents import Documents
 from proxy.server.exchange import Exchange, address_of, cors_fields
 from proxy.server.failures import Failures
 from proxy.server.guard import Written
+from proxy.server.handover import Before, NotUpgraded, Upgraded
 from proxy.server.tokens import Digits
 
 Endpoint = Callable[["Gateway", Exchange], Awaitable[None]]
+
+
+async def no_upgrade() -> Upgraded:
+    """Raise NotUpgraded."""
+    raise NotUpgraded("only `splice serve` can be upgraded in place")
 
 
 @dataclass(slots=True)
@@ -62,6 +68,10 @@ class Gateway:
     """When it was made, in the loop's time."""
     reload: Callable[[], Awaitable[list[Change]]] = field(init=False, repr=False)
     """Go by the configuration file as it is now; raises ConfigError. Set by whoever runs the gateway."""
+    upgrade: Callable[[], Awaitable[Upgraded]] = no_upgrade
+    """Have another process take this one's place; raises NotUpgraded. Set by the daemon."""
+    before: Before | None = None
+    """The process whose place this one took, until it has ended."""
     draining: bool = False
     """Each answer is the last one on its connection."""
     closing: bool = False

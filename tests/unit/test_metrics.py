@@ -85,7 +85,7 @@ def test_a_value_at_a_bound_is_below_it():
     histogram = Histogram("request_duration_seconds")
     for value in (0.0, 0.05, 0.0501, 640.0, 641.0):
         histogram.observe(("r", "p"), value)
-    family = histogram.family()
+    (family,) = histogram.families()
     found = {one.labels.get("le", one.name.rpartition("_")[2]): one.value for one in family.samples}
     assert (found["0.05"], found["0.1"], found["320.0"], found["640.0"], found["+Inf"]) == (
         2, 3, 3, 4, 5,
@@ -104,7 +104,9 @@ def test_money_is_whole_millionths_until_it_is_shown():
 def test_small_sets_begin_at_0():
     counter = Counter("failovers_total", ("auth", "burst"))
     counter.add(("burst",))
-    assert {one.labels["cause"]: one.value for one in counter.family().samples} == {
+    assert {
+        one.labels["cause"]: one.value for family in counter.families() for one in family.samples
+    } == {
         "auth": 0,
         "burst": 1,
     }

@@ -213,7 +213,7 @@ async def test_responses_are_remembered_for_as_long_as_openai_has_them(tmp_path,
             books.objects.bind(made(f"{kind}-old", -36 * day, kind=kind))
             books.objects.bind(made(f"{kind}-new", -34 * day, kind=kind))
         await books.book()
-        await books._tidy()
+        await books._upkeep.run(books._wall())
         assert stored(tmp_path) == ["file-old", "file-new", "response-new"]
 
 
