@@ -113,8 +113,11 @@ def read_usage(document: object, flags: Flags) -> Usage | None:
 class Passed:
     """An answer that goes on as it comes; a document of up to ``HELD`` bytes goes on when it is whole.
 
-    ``frame`` writes an error as an event, ``read_made`` tells what a document says is kept. ``needs_end``: events that end without a word of it were cut off.
+    ``frame`` writes an error as an event; ``read_made`` tells what a document says is kept, ``read`` what it says was used. ``needs_end``: events that end without a word of it were cut off.
     """
+
+    events = 0
+    """What an event holds here says nothing of the model's events in a chat."""
 
     def __init__(
         self,
@@ -123,6 +126,7 @@ class Passed:
         estimate: Callable[[], Usage],
         frame: Callable[[GatewayError], bytes],
         read_made: Callable[[dict[str, Any]], Sequence[Made]] = lambda _: (),
+        read: Callable[[object, Flags], Usage | None] = read_usage,
         *,
         needs_end: bool = False,
     ) -> None:
@@ -138,6 +142,7 @@ class Passed:
         self._estimate = estimate
         self._frame = frame
         self._read_made = read_made
+        self._read = read
         self._needs_end = needs_end
         self._finished = False
         self._splitter = Splitter()
@@ -221,7 +226,7 @@ class Passed:
             self.error = refusal.classify_event(document["error"])
             return
         self.answer_id = self.answer_id or _text(document.get("id"))
-        self.reported = read_usage(document, self._flags) or self.reported
+        self.reported = self._read(document, self._flags) or self.reported
 
     def _finish_document(self) -> bytes:
         if self.committed:
@@ -239,8 +244,8 @@ class Passed:
                 self.error = refusal.classify_event(document["error"])
                 return b""
             self.answer_id = _text(document.get("id"))
-            self.reported = read_usage(document, self._flags)
             self.made = self._read_made(document)
+        self.reported = self._read(document, self._flags)
         self.committed = True
         return body
 

@@ -143,10 +143,14 @@ class Asked:
     remember: Callable[[str, tuple[Sealed, ...]], None]
     array: bool = False
     """The stream is to be one JSON array instead of events (Gemini's without ``alt=sse``)."""
+    sealed: bool = False
+    """Its body goes as it is, whatever it says: nothing can be limited."""
     embeds: bool = False
     """It is answered with numbers: there is no output to limit or to pay for."""
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
+    pace: float | None = None
+    """How many tokens an event of the model holds that is asked, if anything is known of it by then."""
     _estimated: int | None = None
 
     def conversation(self) -> Conversation:
@@ -182,7 +186,7 @@ class Asked:
     @property
     def heartbeat(self) -> bytes | None:
         """What keeps the client's connection warm once its answer has begun; None: nothing may come in between."""
-        return CLIENTS[self.dialect].heartbeat
+        return None if self.sealed else CLIENTS[self.dialect].heartbeat
 
     @property
     def choices(self) -> int:
@@ -356,7 +360,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
-        answer=lambda is_document: _splice_answer(
+        answer=lambda is_document: splice_answer(
             asked, dialect, upstream.flags, is_document=is_document
         ),
     )
@@ -368,9 +372,10 @@ def _native_path(asked: Asked, dialect: Dialect, model: str) -> str:
     return _NATIVE_PATHS[dialect]
 
 
-def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+def splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+    """Return what passes an answer on that comes in the client's own dialect."""
     if not asked.stream and is_document:
-        read = _USAGE_READERS[dialect]
+        read = USAGE_READERS[dialect]
         made = kept if dialect == "openai-responses" and _keeps(asked) else _nothing
         return WholeSplice(lambda document: read(document, flags), asked.estimate_input, made)
     if not asked.stream:
@@ -391,12 +396,21 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
             asked.estimate_input,
             include_usage=include_usage,
             charge=asked.charge,
+            pace=asked.pace,
         )
     if dialect == "gemini":
-        return GeminiSplice(asked.request_id, flags, asked.estimate_input, array=asked.array)
+        return GeminiSplice(
+            asked.request_id, flags, asked.estimate_input, array=asked.array, pace=asked.pace
+        )
     if dialect == "anthropic":
-        return MessagesSplice(asked.request_id, flags, asked.estimate_input)
-    return ResponsesSplice(asked.request_id, flags, asked.estimate_input, keeps=_keeps(asked))
+        return MessagesSplice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
+    return ResponsesSplice(
+        asked.request_id,
+        flags,
+        asked.estimate_input,
+        keeps=_keeps(asked),
+        pace=asked.pace,
+    )
 
 
 def _keeps(asked: Asked) -> bool:
@@ -420,7 +434,7 @@ def _messages_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
     return messages_decode.read_usage(usage, flags) if usage else None
 
 
-_USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
+USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
     "openai-chat": _chat_usage,
     "anthropic": _messages_usage,
     "openai-responses": responses_decode.response_usage,
@@ -460,7 +474,7 @@ def _stream_of(
     is_document: bool,
     written: Written | None = None,
 ) -> Translation:
-    meter = Meter()
+    meter = Meter(asked.pace)
     encoder = CLIENTS[asked.dialect].encoder(reply, meter)
     turn: Turn = encoder if written is None else _restored(encoder, written, reply)
     return Translation(

@@ -298,6 +298,9 @@ class Call:
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
         lines = client_lines(plan.dialect, self._headers, native=plan.native)
+        if plan.passing is not None:
+            # By its key an account would give one client what another has made.
+            lines = [one for one in lines if one[0] != b"idempotency-key"]
         if lines:
             head += head_bytes(lines)
         upload = self._upload
@@ -394,6 +397,7 @@ class Call:
         attempt = self._attempt
         if record.usage is None:
             record.usage = answer.usage()
+        record.events = answer.events
         record.answer_id = answer.answer_id or None
         record.error = record.error or answer.error
         if answer.error is not None and record.status != _CLIENT_LEFT:

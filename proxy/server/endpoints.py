@@ -66,10 +66,10 @@ async def count_input_tokens(gateway: Gateway, exchange: Exchange) -> None:
 async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
     """Tell the tokens of a request: as the upstream counts them where it can, else estimated."""
     key = gateway.identify(exchange)
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=False)
+    asked, route = await read_asked(gateway, exchange, key, dialect, streams=False)
     route = await stored.hold(gateway, key, asked, route)
     try:
-        await _carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
+        await carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
         exchange.json(200, told_count(dialect, asked.estimate_input()))
@@ -149,14 +149,14 @@ async def _model_call(
             "The gateway cannot keep its books; try again later.",
             retry_after=RETRY_AFTER,
         )
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=streams, check=check)
+    asked, route = await read_asked(gateway, exchange, key, dialect, streams=streams, check=check)
     asked.embeds = make is make_embedding_plan
     route = await stored.hold(gateway, key, asked, route)
     strict = gateway.config.translation.strict
-    await _carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
+    await carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
 
 
-async def _asked(
+async def read_asked(
     gateway: Gateway,
     exchange: Exchange,
     key: Key,
@@ -164,8 +164,12 @@ async def _asked(
     *,
     streams: bool,
     check: Callable[[str, dict[str, Any]], None] = border.check,
+    find: Callable[[str], Route] | None = None,
 ) -> tuple[Asked, Route]:
-    """Read the request of ``key``; return it parsed, with the route of the model that it names."""
+    """Read the request of ``key``; return it parsed, with the route of the model that it names.
+
+    ``find`` looks for the route of a request whose body goes as it is.
+    """
     exchange.record.key_hash = key.hash
     began = gateway.now()
     body = await read_body(exchange.request, gateway.config.server.max_body)
@@ -177,7 +181,7 @@ async def _asked(
     called = gemini_path.called(exchange.path, exchange.query) if dialect == "gemini" else None
     name = called.model if called is not None else _model_name(document)
     exchange.record.model_asked = name
-    route = gateway.route(key, name)
+    route = gateway.route(key, name) if find is None else find(name)
     exchange.record.model = route.name
     if called is None:
         edited = _apply(document, route)
@@ -204,11 +208,12 @@ async def _asked(
         recall=partial(_recall, gateway, key),
         remember=partial(_remember, gateway, key),
         array=called is not None and called.array,
+        sealed=find is not None,
     )
     return asked, route
 
 
-async def _carry(
+async def carry(
     gateway: Gateway,
     exchange: Exchange,
     key: Key,

@@ -23,7 +23,9 @@ _AT_ONCE = 8
 _PATHS = {Kind.file: "/v1/files/", Kind.batch: "/v1/batches/", Kind.video: "/v1/videos/"}
 
 
-async def serve(gateway: Gateway, exchange: Exchange, key: Key, kind: Kind) -> None:
+async def serve(
+    gateway: Gateway, exchange: Exchange, key: Key, kind: Kind, provider: str | None = None
+) -> None:
     """Answer with a page of the objects of ``key``, the newest first: ``limit``, ``after``, ``order``, ``purpose``."""
     wanted = dict(parse_qsl(exchange.query))
     limit = _limit(wanted.get("limit"))
@@ -33,6 +35,7 @@ async def serve(gateway: Gateway, exchange: Exchange, key: Key, kind: Kind) -> N
     found = await gateway.books.objects.listed(
         key.hash,
         kind,
+        provider,
         limit=limit + 1,
         after=wanted.get("after"),
         oldest_first=order == "asc",

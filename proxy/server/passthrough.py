@@ -70,13 +70,16 @@ def methods(form: str) -> Mapping[str, Endpoint]:
 
 
 def _endpoint(form: str, surface: Surface) -> Endpoint:
-    async def serve(gateway: Gateway, exchange: Exchange) -> None:
-        await _serve(gateway, exchange, form, surface)
+    async def endpoint(gateway: Gateway, exchange: Exchange) -> None:
+        await serve(gateway, exchange, form, surface)
 
-    return serve
+    return endpoint
 
 
-async def _serve(gateway: Gateway, exchange: Exchange, form: str, surface: Surface) -> None:
+async def serve(
+    gateway: Gateway, exchange: Exchange, form: str, surface: Surface, within: str | None = None
+) -> None:
+    """Answer a call of ``surface``, whose path is of the template ``form``; ``within`` is the only provider that is meant."""
     key = gateway.identify(exchange)
     if not gateway.books.open_for_calls:
         raise GatewayError(
@@ -85,23 +88,31 @@ async def _serve(gateway: Gateway, exchange: Exchange, form: str, surface: Surfa
             retry_after=RETRY_AFTER,
         )
     exchange.record.key_hash = key.hash
-    exchange.record.route = form
+    if within is None:
+        exchange.record.route = form
     about = None
     if surface.of is not None:
         wanted = media.object_in(exchange.path, form)
         about = await owned(gateway, key, wanted or "", surface.of)
+        if within not in (None, about.provider):
+            raise unknown_object(about.id)
     began = gateway.now()
     request = await _read(gateway, exchange, surface)
     exchange.record.upload = gateway.now() - began
     if gateway.closing:
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     if surface.lists is not None:
-        await objects_list.serve(gateway, exchange, key, surface.lists)
+        await objects_list.serve(gateway, exchange, key, surface.lists, within)
         return
     if surface.makes is Made.batch:
         _check_batch(gateway, key)
     about = await _referred(gateway, key, request, about)
-    route = _route(gateway, exchange, key, surface, request, about)
+    if about is not None and within not in (None, about.provider):
+        raise unknown_object(about.id)
+    if within is None:
+        route = _route(gateway, exchange, key, surface, request, about)
+    else:
+        route = _route_within(gateway, exchange, key, surface, request, about, within)
     if surface.makes is Made.batch and not route.is_open_to(key.models):
         raise GatewayError(
             Kind.MODEL_NOT_ALLOWED,
@@ -229,6 +240,37 @@ def _route(
     else:
         target = Target(provider=_provider(gateway, exchange, surface.offer), model="", order=1)
     return Route("", (target,), gateway.config.timeouts)
+
+
+def _route_within(
+    gateway: Gateway,
+    exchange: Exchange,
+    key: Key,
+    surface: Surface,
+    request: Request,
+    about: Object | None,
+    provider: str,
+) -> Route:
+    """The same where a provider is called by its own paths, and the model is its own name for it."""
+    model = request.document.get("model") if surface.named else None
+    if model is not None and (not isinstance(model, str) or not model):
+        raise invalid("model", "`model` must be the name of a model.")
+    account = about.account if about is not None else None
+    target = Target(provider=provider, model=model or "", order=1, account=account)
+    name = f"{provider}/{model}" if model else ""
+    route = Route(name, (target,), gateway.config.timeouts)
+    if not gateway.pool.serving(target):
+        raise GatewayError(
+            Kind.UNKNOWN_MODEL, f"The model `{name[:128]}` does not exist here.", param="model"
+        )
+    if surface.named and not route.is_open_to(key.models):
+        raise GatewayError(
+            Kind.MODEL_NOT_ALLOWED,
+            f"This key may not call the model `{name[:128]}`.",
+            param="model",
+        )
+    exchange.record.model_asked, exchange.record.model = model, name or None
+    return route
 
 
 def _by_model(

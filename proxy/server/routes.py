@@ -12,6 +12,7 @@ from proxy.server import (
     gemini_path,
     media,
     models,
+    native,
     passthrough,
     stored,
     usage,
@@ -62,18 +63,26 @@ _GEMINI: Mapping[str, Mapping[str, Endpoint]] = {
 _LONGEST_WORD = 24
 """Characters of the longest word in a path that are shown where the path is nobody's: keys are longer."""
 _LONGEST_PATH = 100
+_NOBODY: Mapping[str, str] = {}
 
 
-def find(exchange: Exchange) -> Endpoint:
+def find(exchange: Exchange, providers: Mapping[str, str] = _NOBODY) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
+    method = exchange.request.method
+    # Of refusals too: a client would read their bodies as its next answer.
+    exchange.delivery.bodiless = method == "HEAD"
     methods = TABLE.get(path)
     if methods is None:
         exchange.record.route = _shown(path)
         methods = _named(path)
     if methods is None:
+        if native.provider_in(path, providers) is not None:
+            if exchange.request.method == "OPTIONS":
+                return endpoints.options(native.METHODS)
+            exchange.delivery.bodiless = exchange.request.method == "HEAD"
+            return native.serve
         raise _unknown(path)
-    method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
         if method == "POST" and path.startswith(gemini_path.BEGINNINGS):
@@ -88,13 +97,12 @@ def find(exchange: Exchange) -> Endpoint:
         raise GatewayError(
             Kind.METHOD, f"{path} takes {allowed}, not {method[:16]}.", allow=allowed
         )
-    exchange.delivery.bodiless = method == "HEAD"
     return found
 
 
 def template(path: str) -> str:
     """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
-    if path in TABLE:
+    if path in TABLE or path == native.TEMPLATE:
         return path
     passed = media.template(path)
     if passed is not None:

@@ -41,14 +41,14 @@ def template(path: str) -> str | None:
     return f"/v1/responses/{{id}}{found[2] or ''}" if found is not None else None
 
 
-async def response(gateway: Gateway, exchange: Exchange) -> None:
-    """GET and DELETE /v1/responses/{id}, POST …/cancel, GET …/input_items."""
+async def response(gateway: Gateway, exchange: Exchange, *, within: str | None = None) -> None:
+    """GET and DELETE /v1/responses/{id}, POST …/cancel, GET …/input_items; ``within`` is the only provider that is meant."""
     key = gateway.identify(exchange)
     found = _PATH.fullmatch(exchange.path)
     assert found is not None
     name, rest = found[1], found[2] or ""
     one = await _owned(gateway, key, name) if _ID.fullmatch(name) else None
-    if one is None or one.kind != What.response:
+    if one is None or one.kind != What.response or within not in (None, one.provider):
         raise unknown_object(name)
     if gateway.closing:
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
