@@ -420,3 +420,16 @@ def test_of_other_dialects_nothing_is_kept(dialect):
     answer.feed(json.dumps(spoken.document(native)).encode())
     answer.finish()
     assert list(answer.made) == []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "background", "goes_on"),
+    [
+        ("responses", True, True),
+        ("responses", False, False),
+        ("responses", None, False),
+        ("chat", True, False),
+    ],
+)
+def test_only_a_response_can_be_asked_for_in_the_background(dialect, background, goes_on):
+    assert asked(dialect, background=background).in_background is goes_on
