@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
 	$$p -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; \
 	done; echo python3)
 PREFIX ?= /opt/splice
+RELEASES = $(PREFIX)/releases
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' proxy/__init__.py)
 # Where systemd looks for what an administrator has built; /etc/systemd/system is for changes to it.
 SYSTEMD := /usr/local/lib
 # Whether the files are for the system that runs, and not for a package or an image.
@@ -83,9 +85,11 @@ unit: setup
 	@$(BIN)/pytest tests/unit tests/test_layers.py
 
 # SPLICE_CHAOS_REQUESTS a cell of the fault matrix, ten times as many in the storm; SPLICE_CHAOS_MUTATIONS requests with changed
-# bytes; SPLICE_CHAOS_SEED is what is drawn from.
+# bytes; SPLICE_CHAOS_VARIANTS requests that hide another, to each proxy; SPLICE_CHAOS_CROWD slow clients at once; SPLICE_CHAOS_SEED
+# is what is drawn from.
 chaos: setup ## every fault at length, which takes minutes: the tables of docs/reliability.md
 	@SPLICE_CHAOS_REQUESTS=$${SPLICE_CHAOS_REQUESTS:-1000} $(BIN)/pytest -q -m "" --timeout=1800 tests/chaos
+	@SPLICE_UPLOAD_MIB=1024 SPLICE_ANSWER_MIB=200 $(BIN)/pytest -q --timeout=1800 tests/integration/test_large_bodies.py
 
 # SPLICE_FUZZ_SECONDS for each target (1800; FUZZ=name for one of them), SPLICE_FUZZ_SEED is what is drawn from.
 fuzz: .venv/fuzz.stamp ## every parser against inputs that are guided by what they reach
@@ -98,6 +102,7 @@ audit: setup ## many requests of every kind, and the books against providers and
 bench: setup ## the benchmark table
 	@$(BIN)/python -m bench.gateway
 	@$(BIN)/python -m bench.routing
+	@$(BIN)/python -m bench.start
 
 corpus: setup ## the table of replayed recordings
 	@SPLICE_CORPUS_CUTS=$${SPLICE_CORPUS_CUTS:-5} $(BIN)/pytest -q tests/corpus
@@ -113,20 +118,30 @@ coverage: covered ## fail if a branch of dialects, routing or billing's rules ha
 	@$(BIN)/coverage run --append -m pytest -q tests/unit $(PURE_TESTS:%=--ignore=%)
 	@$(BIN)/coverage report --omit='$(PURE)'
 
-# A release is a venv of its own; the configuration of an earlier installation is kept.
+# A release is a venv of its own, beside those before it: the one that runs is not touched. "current" names the newest. The
+# configuration of an earlier installation is kept.
 install: ## install below PREFIX (/opt/splice) and /etc/splice; DESTDIR is respected
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
-	@echo "installing into $(DESTDIR)$(PREFIX)"
-	@$(PYTHON) -m venv "$(DESTDIR)$(PREFIX)"
-	@$(PIP) "$(DESTDIR)$(PREFIX)/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
-	@$(PIP) "$(DESTDIR)$(PREFIX)/bin/python" -m pip install --quiet --no-index --no-build-isolation --no-deps --force-reinstall .
+	@set -e; name=$(VERSION); number=1; \
+	while [ -e "$(DESTDIR)$(RELEASES)/$$name" ]; do number=$$((number + 1)); name=$(VERSION)-$$number; done; \
+	$(MAKE) --no-print-directory install-release RELEASE="$(RELEASES)/$$name"; \
+	$(MAKE) --no-print-directory install-files; \
+	ln -sfn "releases/$$name" "$(DESTDIR)$(PREFIX)/current.new"; \
+	mv -T "$(DESTDIR)$(PREFIX)/current.new" "$(DESTDIR)$(PREFIX)/current"
+
+.PHONY: install-release
+install-release:
+	@echo "installing into $(DESTDIR)$(RELEASE)"
+	@$(PYTHON) -m venv "$(DESTDIR)$(RELEASE)"
+	@$(PIP) "$(DESTDIR)$(RELEASE)/bin/python" -m pip install --quiet --require-hashes -r requirements.lock
+	@$(PIP) "$(DESTDIR)$(RELEASE)/bin/python" -m pip install --quiet --no-index --no-build-isolation --no-deps --force-reinstall .
 # What is staged says where it will be, not where it was made.
-	@[ -z "$(DESTDIR)" ] || grep -rlIF -- "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/pyvenv.cfg" \
-		| xargs -r sed -i 's|$(DESTDIR)$(PREFIX)|$(PREFIX)|g'
+	@[ -z "$(DESTDIR)" ] || grep -rlIF -- "$(DESTDIR)$(RELEASE)" "$(DESTDIR)$(RELEASE)/bin" "$(DESTDIR)$(RELEASE)/pyvenv.cfg" \
+		| xargs -r sed -i 's|$(DESTDIR)$(RELEASE)|$(RELEASE)|g'
 # Another user than the one who installs runs it, whatever the umask is.
-	@chmod -R go+rX "$(DESTDIR)$(PREFIX)"
-	@$(MAKE) --no-print-directory install-files
+	@chmod -R go+rX "$(DESTDIR)$(RELEASE)"
+	@chmod go+rX "$(DESTDIR)$(PREFIX)" "$(DESTDIR)$(RELEASES)"
 
 # All but the venv: units, the user, the configuration's directory, the command. Whose the directories are is tmpfiles' business.
 .PHONY: install-files
@@ -143,17 +158,17 @@ install-files:
 	@install -m 0644 docs/install.md docs/runbook.md config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/splice"
 	@install -d "$(DESTDIR)$(PREFIX)/share/doc/splice/monitoring"
 	@install -m 0644 systemd/monitoring/* "$(DESTDIR)$(PREFIX)/share/doc/splice/monitoring"
-	@ln -sfn "$(PREFIX)/bin/splice" "$(DESTDIR)/usr/local/bin/splice"
+	@ln -sfn "$(PREFIX)/current/bin/splice" "$(DESTDIR)/usr/local/bin/splice"
 	@install -d -m 0750 "$(DESTDIR)/etc/splice"
 	@[ -e "$(DESTDIR)/etc/splice/config.toml" ] \
 		|| install -m 0640 config.example.toml "$(DESTDIR)/etc/splice/config.toml"
 	@[ -z "$(LIVE)" ] || { systemd-sysusers splice.conf && systemd-tmpfiles --create splice.conf && systemctl daemon-reload; }
 
 uninstall: ## remove what install made, except /etc/splice, the state and the user
-	@[ -f "$(DESTDIR)$(PREFIX)/pyvenv.cfg" ] || { echo "no installation in $(DESTDIR)$(PREFIX)" >&2; exit 1; }
+	@[ -d "$(DESTDIR)$(RELEASES)" ] || { echo "no installation in $(DESTDIR)$(PREFIX)" >&2; exit 1; }
 	@[ -z "$(LIVE)" ] || systemctl disable --quiet --now $(UNITS)
 	@rm -f -- $(UNITS:%="$(DESTDIR)$(SYSTEMD)/systemd/system/%") \
 		"$(DESTDIR)$(SYSTEMD)/sysusers.d/splice.conf" "$(DESTDIR)$(SYSTEMD)/tmpfiles.d/splice.conf"
-	@[ "$$(readlink "$(DESTDIR)/usr/local/bin/splice")" != "$(PREFIX)/bin/splice" ] || rm -f -- "$(DESTDIR)/usr/local/bin/splice"
+	@[ "$$(readlink "$(DESTDIR)/usr/local/bin/splice")" != "$(PREFIX)/current/bin/splice" ] || rm -f -- "$(DESTDIR)/usr/local/bin/splice"
 	@rm -rf -- "$(DESTDIR)$(PREFIX)"
 	@[ -z "$(LIVE)" ] || systemctl daemon-reload

@@ -45,11 +45,13 @@ class Kind(StrEnum):
     BUDGET = "budget"
     ALL_LIMITED = "all_limited"
     NOBODY = "nobody"
+    HOLDER_AWAY = "holder_away"
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_OBJECT = "unknown_object"
     UNSUPPORTED_PARAMETER = "unsupported_parameter"
     UNSUPPORTED_CONTENT = "unsupported_content"
     TOOL_NOT_SUPPORTED = "tool_not_supported"
+    PATH_NOT_ALLOWED = "path_not_allowed"
     METHOD = "method"
     SLOW_BODY = "slow_body"
     BODY_TOO_LARGE = "body_too_large"
@@ -252,11 +254,23 @@ ROWS: dict[Kind, Row] = {
         "no_account",
         "No healthy upstream account is available.",
     ),
+    Kind.HOLDER_AWAY: Row(
+        503,
+        _SERVER,
+        "account_unavailable",
+        "overloaded_error",
+        "UNAVAILABLE",
+        "no_account",
+        "What the request refers to is on an upstream account that is not available now, and on no other; retry later.",
+    ),
     Kind.UNKNOWN_MODEL: Row(
         404, _INVALID, "model_not_found", "not_found_error", "NOT_FOUND", "model_unknown"
     ),
     Kind.UNKNOWN_OBJECT: Row(
         404, _INVALID, "not_found", "not_found_error", "NOT_FOUND", "invalid_request"
+    ),
+    Kind.PATH_NOT_ALLOWED: Row(
+        403, _INVALID, "path_not_allowed", "permission_error", "PERMISSION_DENIED", "not_allowed"
     ),
     Kind.UNSUPPORTED_PARAMETER: Row(
         400, _INVALID, "unsupported_parameter", _INVALID, "INVALID_ARGUMENT", "invalid_request"
@@ -374,6 +388,13 @@ class GatewayError(Exception):
 def invalid(param: str | None, message: str) -> GatewayError:
     """Return the 400 for a field of the client's body that is not what it must be."""
     return GatewayError(Kind.INVALID_REQUEST, message, param=param)
+
+
+def unknown_object(name: str, param: str | None = None) -> GatewayError:
+    """Return the 404 of what nobody made, what was deleted, and what another key made: which of these it is, it does not say."""
+    return GatewayError(
+        Kind.UNKNOWN_OBJECT, f"No object with the id `{name[:128]}` was found.", param=param
+    )
 
 
 def unsupported(param: str, message: str) -> GatewayError:

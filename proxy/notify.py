@@ -19,9 +19,14 @@ class Notifier:
     is sent with the next ``beat``.
     """
 
-    __slots__ = ("_address", "_beat_at", "_half", "_socket", "_status", "_status_at", "_unsent")
+    __slots__ = (
+        "_address", "_beat_at", "_half", "_replaced", "_silent", "_socket", "_status", "_status_at", "_unsent",
+    )  # fmt: skip
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], *, silent: bool = False) -> None:
+        """``silent``: another process is the main one, and nobody listens to this one until it says that it is ``ready``."""
+        self._silent = silent
+        self._replaced = False
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._half = _half_of_watchdog(environ)
         self._beat_at = 0.0 if self._half else math.inf
@@ -32,6 +37,7 @@ class Notifier:
 
     def ready(self) -> None:
         """Tell that requests are accepted: once at the start, and after each ``reloading``."""
+        self._silent = self._replaced
         self._announce(b"READY=1")
 
     def reloading(self) -> None:
@@ -43,6 +49,11 @@ class Notifier:
         """Tell that the daemon ends."""
         self._announce(b"STOPPING=1")
 
+    def replaced_by(self, pid: int) -> None:
+        """Tell that another process is the main one now; nobody listens to this one any more."""
+        self._announce(b"MAINPID=%d" % pid)
+        self._silent = self._replaced = True
+
     def beat(self, now: float, status: str) -> None:
         """Tell that the event loop turns, as often as the watchdog wants it, and ``status``, when it is another.
 
@@ -52,6 +63,8 @@ class Notifier:
         if self._socket is None:
             return
         self._send_late()
+        if self._silent:
+            return
         if now >= self._beat_at and self._send(b"WATCHDOG=1"):
             self._beat_at = now + self._half
         if (
@@ -63,13 +76,14 @@ class Notifier:
 
     def close(self) -> None:
         if self._socket is not None:
+            self._send_late()
             self._socket.close()
             self._socket = None
 
     def _announce(self, message: bytes) -> None:
         # A change of state is worth a line of status at once.
         self._status_at = -math.inf
-        if self._socket is not None:
+        if self._socket is not None and not self._silent:
             self._unsent.append(message)
             self._send_late()
 

@@ -17,6 +17,11 @@ Dialect = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 
+Offer = Literal[
+    "completions", "moderations", "rerank", "images", "audio", "videos", "files", "batches"
+]
+"""What is passed on, by the first word of its path behind ``/v1``."""
+
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 AUTHS: tuple[Auth, ...] = get_args(Auth)
 
@@ -75,6 +80,10 @@ class Provider:
     """The routes have no ``/v1`` in front: Perplexity's are ``/chat/completions``."""
     keyless: bool = False
     """A server of one's own: an account needs no api_key, and one that is given is sent."""
+    offers: tuple[Offer, ...] | None = None
+    """What it is known to have beside its dialects' calls, for requests that name no model; None: nobody knows."""
+    lists_models: bool = True
+    """What it lists can be called. Azure lists what could be deployed."""
     probe: str | None = None
     """A path that is free to read and wants the credential, where the list of models is open to
     anybody and so tells nothing about it."""
@@ -149,6 +158,7 @@ _ROWS = (
             "davinci-",
             "babbage-",
         ),
+        offers=("completions", "moderations", "images", "audio", "videos", "files", "batches"),
     ),
     Provider(
         # Every resource has a host of its own: https://RESOURCE.openai.azure.com/openai/v1.
@@ -156,7 +166,9 @@ _ROWS = (
         base_url="",
         dialects=("openai-chat", "openai-responses"),
         auth="api-key",
+        lists_models=False,
         flags=Flags(official=True, max_tokens_field="max_completion_tokens", developer_role=True),
+        offers=("completions", "images", "audio", "videos", "files", "batches"),
     ),
     Provider(
         name="anthropic",
@@ -164,6 +176,7 @@ _ROWS = (
         dialects=("anthropic",),
         auth="x-api-key",
         families=("claude-",),
+        offers=(),
     ),
     Provider(
         name="gemini",
@@ -171,6 +184,7 @@ _ROWS = (
         dialects=("gemini",),
         auth="x-goog-api-key",
         families=("gemini-", "gemma-", "learnlm-", "imagen-", "veo-"),
+        offers=(),
     ),
     Provider(
         name="gemini-openai",
@@ -178,12 +192,14 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         flags=Flags(reasoning_outside=True),
+        offers=("images", "files", "batches"),
     ),
     Provider(
         name="groq",
         base_url="https://api.groq.com/openai/v1",
         dialects=_COMPATIBLE,
         auth="bearer",
+        offers=("audio", "files", "batches"),
     ),
     Provider(
         name="deepseek",
@@ -193,6 +209,7 @@ _ROWS = (
         flags=Flags(max_tokens_field="max_tokens", reasoning_field=True),
         families=("deepseek-",),
         base_urls={"anthropic": "https://api.deepseek.com/anthropic"},
+        offers=("completions",),
     ),
     Provider(
         name="mistral",
@@ -211,6 +228,7 @@ _ROWS = (
             "open-mistral-",
             "open-mixtral-",
         ),
+        offers=("moderations", "audio", "files"),
     ),
     Provider(
         name="xai",
@@ -219,6 +237,7 @@ _ROWS = (
         auth="bearer",
         flags=Flags(reasoning_outside=True),
         families=("grok-",),
+        offers=("images", "files"),
     ),
     Provider(
         name="openrouter",
@@ -227,6 +246,7 @@ _ROWS = (
         auth="bearer",
         flags=Flags(max_tokens_field="max_tokens", developer_role=True),
         probe="/v1/key",
+        offers=("completions",),
     ),
     Provider(
         name="together",
@@ -234,6 +254,7 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         flags=_MAX_TOKENS,
+        offers=("completions", "images", "audio", "rerank", "files", "batches"),
     ),
     Provider(
         name="fireworks",
@@ -242,12 +263,14 @@ _ROWS = (
         auth="bearer",
         flags=_MAX_TOKENS,
         families=("accounts/fireworks/",),
+        offers=("completions",),
     ),
     Provider(
         name="cerebras",
         base_url="https://api.cerebras.ai/v1",
         dialects=_COMPATIBLE,
         auth="bearer",
+        offers=("completions",),
     ),
     Provider(
         name="perplexity",
@@ -258,6 +281,7 @@ _ROWS = (
         flags=Flags(stream_options=False, max_tokens_field="max_tokens"),
         families=("sonar",),
         versionless=True,
+        offers=(),
     ),
     Provider(
         name="moonshot",
@@ -267,6 +291,7 @@ _ROWS = (
         flags=Flags(max_tokens_field="max_tokens", reasoning_field=True),
         families=("kimi-", "moonshot-"),
         base_urls={"anthropic": "https://api.moonshot.ai/anthropic"},
+        offers=("files",),
     ),
     Provider(
         name="zai",
@@ -276,6 +301,7 @@ _ROWS = (
         flags=Flags(max_tokens_field="max_tokens", reasoning_field=True),
         families=("glm-",),
         base_urls={"anthropic": "https://api.z.ai/api/anthropic"},
+        offers=(),
     ),
     Provider(
         name="alibaba",
@@ -284,6 +310,7 @@ _ROWS = (
         auth="bearer",
         flags=_MAX_TOKENS,
         families=("qwen", "qwq-", "qvq-"),
+        offers=("files", "batches"),
     ),
     Provider(
         name="huggingface",
@@ -291,6 +318,7 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         flags=_MAX_TOKENS,
+        offers=(),
     ),
     Provider(
         name="ollama",
@@ -299,6 +327,7 @@ _ROWS = (
         auth="bearer",
         flags=Flags(max_tokens_field="max_tokens", developer_role=True),
         keyless=True,
+        offers=("completions",),
     ),
     Provider(
         name="vllm",
@@ -306,6 +335,7 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         keyless=True,
+        offers=("completions", "rerank", "audio"),
     ),
     Provider(
         # Its own default port, 8080, is also ours: most accounts give a base_url.
@@ -315,6 +345,7 @@ _ROWS = (
         auth="bearer",
         flags=_MAX_TOKENS,
         keyless=True,
+        offers=("completions", "rerank"),
     ),
 )
 

@@ -9,10 +9,14 @@ import sqlite3
 import ssl
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from proxy import __version__
+from proxy.app.census import Census
 from proxy.app.choices import adopt_keys, check_keys, chosen, counts_tokens, reads_on, tally
+from proxy.app.predecessor import Predecessor
 from proxy.app.running import Running
+from proxy.app.succession import CannotUpgrade
 from proxy.billing import database
 from proxy.billing.books import Books
 from proxy.billing.directory import Directory
@@ -26,21 +30,27 @@ from proxy.dialects.chat.encode import error_frame as chat_error_frame
 from proxy.dialects.gemini.encode import error_frame as gemini_error_frame
 from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.dialects.pace import Paces
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log
 from proxy.metrics import Metrics
 from proxy.notify import Notifier
 from proxy.relay.means import Means
+from proxy.relay.outbox import Outbox
 from proxy.relay.queue import Queue
 from proxy.relay.settlement import Settlement
 from proxy.routing.catalog import Catalog
 from proxy.routing.limits import KeyLimits
+from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server import routes
+from proxy.server.documents import Documents
 from proxy.server.gateway import Gateway
 from proxy.server.listeners import CannotListen
 from proxy.upstream.connections import Connections, system_tls
 
+_LETTING_GO = 5.0
+"""Seconds to wait for a lock that the process before has let go of."""
 SWEEP = 0.25
 """Seconds between looks at the running calls: a timeout or heartbeat is at most this late."""
 
@@ -51,21 +61,24 @@ async def start(
     environ: Mapping[str, str],
     *,
     sweep: float = SWEEP,
+    census: bool = True,
     tls: ssl.SSLContext | None = None,
+    predecessor: Predecessor | None = None,
 ) -> Running:
-    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, ConfigError, Unusable.
+    """Return a gateway of ``config`` that accepts requests. Raises CannotListen, CannotUpgrade, ConfigError, Unusable.
 
-    ``tls`` is what upstreams are verified against; by default the system's certificates.
+    ``census``: the accounts are asked what they serve. ``tls`` is what upstreams are verified against; by default the system's
+    certificates. ``predecessor`` is whose listeners and books it goes on with.
     """
-    bridge = Bridge(log)
-    root = logging.getLogger()
-    root.handlers = [bridge]
-    root.setLevel(logging.WARNING)
-    books, tls = await asyncio.gather(
-        Books.open(
-            config.state.directory, log, wall=time.time, retain=config.state.retain_requests
-        ),
-        _verification(config, tls),
+    _listen_to_others(log)
+    tls = await _verification(config, tls)
+    shared = await _handed_over(predecessor, config)
+    books = await Books.open(
+        config.state.directory,
+        log,
+        wall=time.time,
+        retain=config.state.retain_requests,
+        patience=0.0 if predecessor is None else _LETTING_GO,
     )
     keyring = Keyring(config.keys)
     wallets = Wallets(config.keys)
@@ -74,19 +87,68 @@ async def start(
     except (ConfigError, Unusable):
         await books.close()
         raise
+    now = asyncio.get_running_loop().time()
+    catalog, metrics, pool = Catalog(config), _metrics(), Pool(config, now)
+    paces = Paces()
+    settlement = Settlement(log, books, tally(config, catalog, metrics), paces, time.time)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
+    means = _means(config, pool, wallets, connections, settlement, books, metrics, paces)
+    gateway = _gateway(config, catalog, keyring, directory, means, books, log)
+    notifier = Notifier(environ, silent=predecessor is not None)
+    running = Running(gateway, connections, settlement, log, environ, sweep, notifier)
+    if census:
+        running.census = Census(gateway)
+    try:
+        await _recount(books, wallets, pool, config, now)
+        if books.shared or predecessor is not None:
+            running.go_on(predecessor, shared)
+        await running.listen(None if predecessor is None else predecessor.listeners)
+    except (CannotListen, Unusable):
+        await running.close()
+        raise
+    return running
+
+
+async def _handed_over(predecessor: Predecessor | None, config: Config) -> dict[str, Any]:
+    """Have ``predecessor`` let go of the books; return what is shared with it. Raises CannotUpgrade."""
+    if predecessor is None:
+        return {}
+    if predecessor.state != config.state.directory:
+        raise CannotUpgrade(
+            f"found [state] directory {config.state.directory}, expected {predecessor.state} as before; "
+            "to move it, restart"
+        )
+    return await predecessor.hand_over()
+
+
+def _listen_to_others(log: Log) -> None:
+    """Have what libraries say through ``logging`` written to ``log``."""
+    root = logging.getLogger()
+    root.handlers = [Bridge(log)]
+    root.setLevel(logging.WARNING)
+
+
+def _means(
+    config: Config,
+    pool: Pool,
+    wallets: Wallets,
+    connections: Connections,
+    settlement: Settlement,
+    books: Books,
+    metrics: Metrics,
+    paces: Paces,
+) -> Means:
+    """Return what carries a call."""
     loop = asyncio.get_running_loop()
-    pool = Pool(config, loop.time())
-    catalog = Catalog(config)
-    metrics = _metrics()
-    settlement = Settlement(log, books, tally(config, catalog, metrics), time.time)
-    means = Means(
+    return Means(
         loop=loop,
         clock=time.time,
         queue=Queue(),
         pool=pool,
+        paces=paces,
         wallets=wallets,
         connections=connections,
+        outbox=Outbox(loop),
         **chosen(config),
         frame_error={
             "chat": chat_error_frame,
@@ -95,13 +157,27 @@ async def start(
             "gemini": gemini_error_frame,
         },
         settle=settlement.settle,
+        bind=books.objects.bind,
         metrics=metrics,
     )
-    gateway = Gateway(
+
+
+def _gateway(
+    config: Config,
+    catalog: Catalog,
+    keyring: Keyring,
+    directory: Directory,
+    means: Means,
+    books: Books,
+    log: Log,
+) -> Gateway:
+    """Return what answers requests."""
+    loop = asyncio.get_running_loop()
+    return Gateway(
         config=config,
         catalog=catalog,
         keyring=keyring,
-        pool=pool,
+        pool=means.pool,
         key_limits=KeyLimits(config.models, config.limits.concurrency),
         counts_tokens=counts_tokens(config) or directory.roster.counts_tokens,
         reads_on=reads_on(config),
@@ -109,21 +185,15 @@ async def start(
         books=books,
         directory=directory,
         memory=Memory(),
+        offers=Offers(),
         log=log,
         clock=time.time,
         now=loop.time,
         routes=routes.find,
+        documents=Documents.read(),
         version=__version__,
         started=loop.time(),
     )
-    running = Running(gateway, connections, settlement, log, environ, sweep, Notifier(environ))
-    try:
-        await _recount(books, wallets, pool, config, loop.time())
-        await running.listen()
-    except (CannotListen, Unusable):
-        await running.close()
-        raise
-    return running
 
 
 async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wallets) -> Directory:
@@ -141,13 +211,14 @@ async def _directory(config: Config, books: Books, keyring: Keyring, wallets: Wa
 async def _recount(books: Books, wallets: Wallets, pool: Pool, config: Config, now: float) -> None:
     """Have wallets and the budgets of accounts go on with what was spent before. Raises Unusable."""
     try:
-        if wallets.uncounted:
-            wallets.count(await books.spent_by_wallets(), time.time())
         if any(account.budget_usd is not None for account in config.accounts):
             for name, spent in (await books.spent_by_accounts()).items():
                 seat = pool.seat(name)
                 if seat is not None and seat.budget is not None:
                     seat.spend(spent.within(seat.budget.period), now, time.time())
+        # Last: what is settled elsewhere from the end of this on is heard.
+        if wallets.uncounted:
+            wallets.count(await books.spent_by_wallets(), time.time())
     except (ReadTooLong, sqlite3.Error) as error:
         raise Unusable(
             f"cannot add up what was spent ({error}), expected a ledger that can be read; try again"

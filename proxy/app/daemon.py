@@ -16,8 +16,12 @@ import uvloop
 
 from proxy import __version__
 from proxy.app.assembly import start
+from proxy.app.predecessor import Predecessor
+from proxy.app.running import Running
+from proxy.app.succession import CannotUpgrade, fail
+from proxy.app.upgrade import Upgrade
 from proxy.billing.state import Unusable
-from proxy.config import Config, load
+from proxy.config import Config, ConfigError, load
 from proxy.log import Log, open_log
 from proxy.server.listeners import CannotListen
 
@@ -27,13 +31,17 @@ def serve(path: Path) -> int:
 
     Raises ConfigError if the file is not a configuration.
     """
-    config = load(path, os.environ)
+    try:
+        config = load(path, os.environ)
+    except ConfigError as error:
+        fail(os.environ, str(error))
+        raise
     log = open_log(config.logging.level, config.logging.format, os.environ, time.time)
     for warning in config.warnings:
         log.warning(warning)
     try:
         uvloop.run(_serve(config, log))
-    except (CannotListen, Unusable) as error:
+    except (CannotListen, CannotUpgrade, Unusable) as error:
         sys.stderr.write(f"splice: {error}\n")
         return 1
     finally:
@@ -44,16 +52,36 @@ def serve(path: Path) -> int:
 async def _serve(config: Config, log: Log) -> None:
     stop = stop_signals(log.flush)
     async with AsyncExitStack() as stack:
-        running = await start(config, log, os.environ)
+        predecessor = await Predecessor.met(os.environ)
+        if predecessor is not None:
+            stack.push_async_callback(predecessor.close)
+        running = await _started(config, log, predecessor)
         stack.push_async_callback(running.close)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, running.reload_soon)
+        upgrade = Upgrade(running, log, os.environ, stop)
+        running.gateway.upgrade = upgrade.ask
         settle_memory()
         running.notifier.ready()
         log.info("ready", version=__version__, listen=", ".join(map(str, config.server.listen)))
         await stop.wait()
+        await upgrade.abandon()
         running.notifier.stopping()
         log.info("stopping", in_flight=len(running.gateway.calls))
-        await running.drain(config.server.grace_period)
+        grace = running.gateway.config.server.grace_period
+        await running.drain(grace)
+        await running.outlast(grace)
+
+
+async def _started(config: Config, log: Log, predecessor: Predecessor | None) -> Running:
+    """Return a gateway that accepts requests, in the place of ``predecessor`` if there is one."""
+    try:
+        running = await start(config, log, os.environ, predecessor=predecessor)
+    except (CannotListen, CannotUpgrade, ConfigError, Unusable) as error:
+        # Now, when everything is closed again.
+        fail(os.environ, str(error))
+        raise
+    await running.take_over()
+    return running
 
 
 def settle_memory() -> None:
@@ -73,9 +101,12 @@ def stop_signals(at_once: Callable[[], None]) -> asyncio.Event:
     """Return the event that SIGTERM or SIGINT sets; a second one calls ``at_once`` and ends the process."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    signals = 0
 
     def asked() -> None:
-        if stop.is_set():
+        nonlocal signals
+        signals += 1
+        if signals > 1:
             at_once()
             os._exit(130)
         stop.set()

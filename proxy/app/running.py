@@ -7,9 +7,13 @@ import socket
 import sqlite3
 import ssl
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+from proxy.app import shares
+from proxy.app.census import Census
 from proxy.app.choices import (
     adopt_keys,
     check_keys,
@@ -19,6 +23,8 @@ from proxy.app.choices import (
     renew_certificate,
     tally,
 )
+from proxy.app.predecessor import Predecessor
+from proxy.app.successor import Successor
 from proxy.billing.ledger import ReadTooLong
 from proxy.config import Change, Config, ConfigError, admin_socket, changes, load
 from proxy.log import Log
@@ -30,12 +36,21 @@ from proxy.server.certificate import expiry
 from proxy.server.drain import drain as finish
 from proxy.server.gateway import Gateway
 from proxy.server.guard import Limits, Server
-from proxy.server.listeners import OwnSocket, close_all, open_sockets, tls_context
+from proxy.server.handover import Before
+from proxy.server.listeners import (
+    Inheritance,
+    OwnSocket,
+    close_named,
+    open_sockets,
+    tls_context,
+)
 from proxy.server.listeners import serve as accept
 from proxy.tasks import spawn
 from proxy.upstream.connections import Connections
 
 _KEEPALIVE_SWEEPS = 20
+_A_MOMENT = 2.0
+"""Seconds in which a process ends that has nothing left to do."""
 _COUNT_AGAIN = 5.0
 """Seconds until a count of what was spent that failed is tried again."""
 
@@ -69,12 +84,22 @@ class Running:
         self._public: list[asyncio.Server] = []
         self._private: list[asyncio.Server] = []
         self._own: OwnSocket | None = None
+        self._listeners: dict[str, list[int]] = {}
+        self._predecessor: Predecessor | None = None
+        """Whose place this one took."""
+        self._is_alone = asyncio.Event()
+        """No process before this one settles what it began."""
+        self._is_alone.set()
+        self._successor: Successor | None = None
         self._servers: list[Server] = []
         """The public one first."""
         self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
         self._counting: asyncio.Task[None] | None = None
+        self.census: Census | None = None
+        """Who asks the accounts what they serve, if anybody shall; to be set before ``listen``."""
+        self._asking: asyncio.Task[None] | None = None
         self._keepers = [
             spawn(
                 work(), name, lambda error: self._log.failure("a keeper of the books died", error)
@@ -85,22 +110,30 @@ class Running:
             )
         ]
 
-    async def listen(self) -> None:
-        """Open every listener of the configuration, or none of them: raises CannotListen."""
+    async def listen(self, inherited: Inheritance | None = None) -> None:
+        """Open every listener of the configuration, or none of them: raises CannotListen. ``inherited`` ones are open already."""
+        inherited = inherited or Inheritance({})
         config, environ = self.gateway.config, self._environ
         context = self._tls = tls_context(config.server.tls)
         if config.server.tls is not None:
             ends = expiry(config.server.tls.cert_file)
             self.gateway.means.metrics.certificate_ends.set((), ends)
         with ExitStack() as undo:
-            public = open_sockets(config.server.listen, environ, "server")
-            undo.callback(close_all, public)
-            private = open_sockets(config.admin.listen, environ, "admin")
-            undo.callback(close_all, private)
-            self._own = own = OwnSocket(admin_socket(config.state.directory, environ))
+            named = open_sockets(config.server.listen, environ, "server", inherited)
+            undo.callback(close_named, named)
+            named_private = open_sockets(config.admin.listen, environ, "admin", inherited)
+            undo.callback(close_named, named_private)
+            path = admin_socket(config.state.directory, environ)
+            self._own = own = OwnSocket(path, inherited)
             undo.pop_all()
+        inherited.close()
+        public, private = _flat(named), _flat(named_private)
         self.addresses = tuple(_address_of(one) for one in public)
         self.admin_addresses = tuple(_address_of(one) for one in private)
+        self._listeners = {
+            name: [one.fileno() for one in found]
+            for name, found in (named | named_private | {own.name: [own.socket]}).items()
+        }
         limits = Limits(body=config.server.max_body)
         server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
         admin = Admin(self.gateway)
@@ -114,6 +147,12 @@ class Running:
         self._sweeper = spawn(
             self._sweep(), "sweep", lambda error: self._log.failure("the sweep died", error)
         )
+        if self.census is not None:
+            self._asking = spawn(
+                self.census.keep(),
+                "census",
+                lambda error: self._log.failure("the census died", error),
+            )
 
     # Reloading.
 
@@ -175,10 +214,85 @@ class Running:
         gateway.counts_tokens = counts_tokens(config) or gateway.directory.roster.counts_tokens
         gateway.reads_on = reads_on(config)
         gateway.config = config
+        if self.census is not None:
+            self.census.adopt()
         self._log.level = config.logging.level
         self._servers[0].trust(config.server.trusted_proxies)
         # Somebody may have waited for just this.
         gateway.means.queue.wake()
+
+    # Another process.
+
+    def unchanging(self) -> AbstractAsyncContextManager[None]:
+        """Return what keeps the configuration as it is while it is entered."""
+        return self._reloading
+
+    def listeners(self) -> Mapping[str, list[int]]:
+        """Return the numbers of the listening sockets, by what they are for."""
+        return self._listeners
+
+    def go_on(self, predecessor: Predecessor | None, shared: Mapping[str, Any]) -> None:
+        """Let calls in for a part of what is left, until the other process has ended and what it cost is booked.
+
+        That is ``predecessor``, or one of which nothing but its journal is known.
+        """
+        self._is_alone.clear()
+        self._predecessor = predecessor
+        if predecessor is not None:
+            self.gateway.before = Before(predecessor.pid)
+        shares.go_on(self.gateway, shared)
+        self._books.heard = partial(shares.book, self.gateway)
+
+    async def take_over(self) -> None:
+        """Have the process before accept nobody any more, and hear from it until it has ended."""
+        if self._predecessor is not None:
+            await self._predecessor.leave()
+            self._predecessor.follow(
+                self._hear,
+                lambda error: self._log.failure("the process before is not heard", error),
+            )
+
+    def _hear(self, told: Mapping[str, Any]) -> None:
+        if self.gateway.before is not None:
+            self.gateway.before.in_flight = told["in_flight"]
+        shares.note_running(self.gateway, told["accounts"])
+
+    def hand_on(self, successor: Successor) -> None:
+        """Let ``successor``, which accepts connections, be the one that does."""
+        self.notifier.replaced_by(successor.pid)
+        # Its file is the other one's now.
+        self._own = None
+        for listener in (*self._public, *self._private):
+            listener.close()
+        self.gateway.draining = True
+        for server in self._servers[1:]:
+            # Whoever asks next, Prometheus above all, means the other one.
+            server.hang_up()
+        shares.leave(self.gateway)
+        self._successor = successor
+        successor.go()
+
+    async def alone(self) -> Before | None:
+        """Return the process before if it has not ended, nor does within a moment."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_alone.wait(), _A_MOMENT)
+        return self.gateway.before
+
+    async def outlast(self, seconds: float) -> None:
+        """Wait until the process before has ended: nobody else looks after it. At most so many ``seconds``."""
+        if self._predecessor is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._predecessor.gone.wait(), seconds)
+
+    def _look_at_others(self) -> None:
+        if self._successor is not None:
+            self._successor.running(len(self.gateway.calls), shares.running(self.gateway))
+        # The books have followed the process before to its end.
+        if not self._is_alone.is_set() and not self._books.shared:
+            self._is_alone.set()
+            self.gateway.before = None
+            shares.alone(self.gateway)
+            self._log.info("the process before has ended")
 
     async def drain(self, grace: float) -> None:
         """Stop accepting and let the running calls end; after ``grace`` seconds the late ones are told that it is over.
@@ -196,7 +310,7 @@ class Running:
             self._own.remove()
         for listener in (*self._public, *self._private):
             listener.close()
-        for task in (self._sweeper, self._counting):
+        for task in (self._sweeper, self._counting, self._asking):
             if task is not None:
                 task.cancel()
         for server in self._servers:
@@ -209,6 +323,8 @@ class Running:
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._books.close()
         self.notifier.close()
+        if self._successor is not None:
+            await self._successor.close()
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -220,6 +336,7 @@ class Running:
             now = loop.time()
             lag.observe((), max(now - due, 0.0))
             self._look_at_calls(now)
+            self._look_at_others()
             if self.gateway.means.wallets.uncounted and self._counting is None:
                 self._counting = spawn(
                     self._count_anew(),
@@ -255,6 +372,10 @@ class Running:
             record = call.progress(now)
             if record is not None:
                 self._books.progress(record.row(self.gateway.clock()))
+
+
+def _flat(named: Mapping[str, list[socket.socket]]) -> list[socket.socket]:
+    return [one for found in named.values() for one in found]
 
 
 def _address_of(one: socket.socket) -> str | tuple[str, int]:

@@ -5,6 +5,7 @@ Rules that hold here:
 1. ``settle`` returns when the record outlives the process, and never raises: it is called in the middle of an answer.
 2. A record stays in memory until the ledger has it, so whoever asks finds it in one or the other.
 3. What the disk does not take is kept in memory and tried again; meanwhile ``open`` is False, and no new call is let in.
+4. One process writes the ledger. One that hands it over goes on writing its own part of the journal, which the other one follows.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from proxy.billing import database, spent, state
 from proxy.billing.entry import (
@@ -29,13 +30,16 @@ from proxy.billing.entry import (
     STARTED,
     Row,
     cleaned,
-    decode,
     encode,
-    interrupted,
 )
-from proxy.billing.journal import Journal, Position, scan
+from proxy.billing.journal import Journal, Position
 from proxy.billing.ledger import Damaged, Ledger, damaged
+from proxy.billing.objects import Change, Objects, statements
+from proxy.billing.reading import Query
 from proxy.billing.spent import Spent
+from proxy.billing.trail import Trail
+from proxy.billing.upkeep import Upkeep
+from proxy.billing.waiting import Waiting
 from proxy.log import Log
 from proxy.metrics import BookMetrics
 from proxy.money import window
@@ -57,14 +61,13 @@ _REPLAYED = 10_000
 _UPKEEP = 60.0
 _COUNTED = 60.0
 """Seconds that adding up what everybody has spent may take: it is one or two for a million daily sums."""
-_LARGE_LOG = 256 << 20
-"""Bytes of the database's own log from which somebody should look who has been reading for so long."""
 
 
 class Books:
     """Made by ``open``. Its owner runs ``keep_synced`` and ``keep_booked`` as tasks; after ``stop`` they end, then comes ``close``.
 
-    ``open_for_calls`` says whether a new call may be let in.
+    ``open_for_calls`` says whether a new call may be let in. ``heard`` is called with each request that another process settles
+    while this one runs.
     """
 
     def __init__(
@@ -79,14 +82,20 @@ class Books:
         retain: float,
     ) -> None:
         self.open_for_calls = True
+        self.heard: Callable[[Row], None] = lambda _: None
         self.ledger = ledger
+        self.objects = Objects(self._keep, self._rows)
+        """What keys have made with providers."""
         self.metrics = BookMetrics()
         self._directory = directory
         self._journal = journal
         self._log = log
         self._lock = lock
+        self._lingering = -1
+        """The descriptor that says that the ledger was handed over and the journal is still written."""
+        self._trail: Trail | None = None
+        """Of whoever handed the ledger over and has not ended yet."""
         self._wall = wall
-        self._retain = timedelta(seconds=retain)
         self._batch: list[Row] = []
         """What is being booked right now."""
         self._pending: list[Row] = []
@@ -100,18 +109,29 @@ class Books:
         self._stopping = False
         self._late = False
         """The ledger could not be written the last time."""
-        self._folded = ""
+        self._upkeep = Upkeep(directory, journal, ledger, log, retain)
+        self._booking = asyncio.Lock()
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, "journal")
 
     @classmethod
     async def open(
-        cls, directory: Path, log: Log, *, wall: Callable[[], float], retain: float
+        cls,
+        directory: Path,
+        log: Log,
+        *,
+        wall: Callable[[], float],
+        retain: float,
+        patience: float = 0.0,
     ) -> Books:
-        """Open the books in ``directory`` and book what the last process left in the journal. Raises Unusable."""
+        """Open the books in ``directory`` and book what the last process left in the journal. Raises Unusable.
+
+        ``patience``: seconds to wait for a process that is about to hand them over.
+        """
         state.prepare(directory)
         path = directory / database.NAME
         async with AsyncExitStack() as stack:
-            lock = state.lock(directory)
+            lock = await state.wait_for_lock(directory, patience)
             stack.callback(os.close, lock)
             database.prepare(path)
             try:
@@ -120,7 +140,7 @@ class Books:
                 raise database.unusable(path, error) from error
             stack.push_async_callback(ledger.close)
             journal = Journal(directory / "journal")
-            journal.open(after=ledger.position.segment)
+            journal.open(after=ledger.position.segment, alone=not state.lingers(directory))
             stack.callback(journal.close)
             made = cls(directory, journal, ledger, log, lock=lock, wall=wall, retain=retain)
             await made._replay()
@@ -161,11 +181,21 @@ class Books:
                 self._running.pop(request_id, None)
                 self._running[request_id] = before
 
-    def _not_kept(self, row: Row) -> None:
-        """Keep in memory what the journal did not take, as far as it goes."""
+    def _keep(self, record: bytes) -> bool:
+        """Put a record about an object into the journal; if it does not take it, no new call is let in."""
+        kept = self._journal.append(record)
+        if not kept:
+            self._close()
+        return kept
+
+    def _close(self) -> None:
         if self.open_for_calls:
             self.open_for_calls = False
             self._log.failure("the journal cannot be written", self._journal.failure)
+
+    def _not_kept(self, row: Row) -> None:
+        """Keep in memory what the journal did not take, as far as it goes."""
+        self._close()
         if len(self._unkept) < MAX_UNKEPT:
             self._unkept.append(row)
             self._pending.append(row)
@@ -176,6 +206,7 @@ class Books:
 
     def find(self, key_hash: str, wanted: str) -> Row | None:
         """Return the newest row of a key, by the request's id or the answer's, that the ledger does not have yet."""
+        self._follow()
         for rows in (self._pending, self._batch):
             for row in reversed(rows):
                 if row[KEY_HASH] == key_hash and wanted in (row[REQUEST_ID], row[ANSWER_ID]):
@@ -205,7 +236,13 @@ class Books:
         return self._directory
 
     def waiting(self) -> Waiting:
-        """Return what the ledger does not have yet. Asked for before the ledger is."""
+        """Return what the ledger does not have yet. Asked for before the ledger is.
+
+        Nothing, once it was handed over: then only who writes it knows.
+        """
+        self._follow()
+        if self.handed_over:
+            return Waiting([], self.ledger.serial)
         return Waiting([*self._batch, *self._pending], self.ledger.serial)
 
     async def spent_by_wallets(self) -> dict[str, Spent]:
@@ -232,6 +269,11 @@ class Books:
         _, (rows,) = await self.ledger.read(spent.accounts(self._wall()), within=_COUNTED)
         return spent.by_account(rows)
 
+    async def _rows(self, query: Query) -> list[Mapping[str, Any]]:
+        self._follow()
+        _, (rows,) = await self.ledger.read(query)
+        return rows
+
     # Syncing.
 
     async def keep_synced(self) -> None:
@@ -248,6 +290,7 @@ class Books:
                 if work.error is not None:
                     # Nobody knows which of its lines are on the disk: all that the ledger does not have are written again.
                     self._unkept = [*self._batch, *self._pending][-MAX_UNKEPT:]
+                    self.objects.doubt()
                     self.open_for_calls = False
                     self._log.failure("the journal could not be synced", work.error)
             if not self.open_for_calls and loop.time() - tried >= RETRY:
@@ -262,7 +305,7 @@ class Books:
                 break
             written += 1
         del self._unkept[:written]
-        if not self._unkept and self._has_room():
+        if not self._unkept and self.objects.retry() and self._has_room():
             self.open_for_calls = True
             self._log.info("the journal and the ledger are written again")
 
@@ -282,29 +325,40 @@ class Books:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), RETRY if self._late else FLUSH)
             self._wake.clear()
+            if self.handed_over:
+                continue
+            self._follow()
             while await self.book() and len(self._pending) >= GROUP and not self._stopping:
                 pass
             if loop.time() >= upkeep and not self._late:
                 upkeep = loop.time() + _UPKEEP
-                await self._tidy()
+                await self._upkeep.run(self._wall())
 
     async def book(self) -> bool:
         """Book one batch; tell whether the ledger took it. A batch that it did not take is the next one again."""
+        async with self._booking:
+            return self.handed_over or await self._book()
+
+    async def _book(self) -> bool:
         if not self._batch:
             self._batch, self._pending = self._pending[:GROUP], self._pending[GROUP:]
         aside = self._damaged
-        if not self._batch and not aside:
+        changes = self.objects.waiting
+        if not self._batch and not aside and not changes:
             return not self._late
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             given = len(aside)
-            found = await self.ledger.commit(self._batch, self._booked_up_to(), tuple(aside))
+            found = await self.ledger.commit(
+                self._batch, self._booked_up_to(), tuple(aside), statements(changes)
+            )
         except sqlite3.Error as error:
             self._not_booked(error)
             return False
         self.metrics.flushes.observe((), loop.time() - began)
         self.metrics.booked(len(self._batch) + given, len(found))
+        self.objects.booked(len(changes))
         if self._unkept:
             booked = {row[REQUEST_ID] for row in self._batch}
             self._unkept = [row for row in self._unkept if row[REQUEST_ID] not in booked]
@@ -317,7 +371,7 @@ class Books:
 
     def _booked_up_to(self) -> Position | None:
         """Return where a replay would have to begin once the batch is booked; None: not further than now."""
-        if self._pending:
+        if self._pending or self._trail is not None:
             return None
         return next(iter(self._running.values()), self._journal.end)
 
@@ -328,79 +382,39 @@ class Books:
         if len(self._pending) >= MAX_PENDING:
             self.open_for_calls = False
 
-    async def _tidy(self) -> None:
-        """Remove what is too old, in the journal and, once a day, in the ledger."""
-        self._journal.prune(self.ledger.position.segment, self._wall())
-        log = self._directory / f"{database.NAME}-wal"
-        if log.exists() and log.stat().st_size > _LARGE_LOG:
-            self._log.warning(
-                "the database's log is large: somebody reads it for a long time",
-                bytes=log.stat().st_size,
-            )
-        # Whole days, and never today's or yesterday's: what the journal may still repeat must be known.
-        now = datetime.fromtimestamp(self._wall(), UTC)
-        until = (now - max(self._retain, timedelta(days=1))).strftime("%Y-%m-%d")
-        if until == self._folded:
-            return
-        try:
-            wrong = await self.ledger.fold(until)
-        except sqlite3.Error as error:
-            self._log.failure("old requests could not be removed", error)
-            return
-        self._folded = until
-        for line in wrong:
-            self._log.failure("the daily sums are wrong, and no request is removed", found=line)
-
     # The beginning and the end.
 
     async def _replay(self) -> None:
         """Book what the journal holds behind the ledger's position, and what was running when it ended."""
-        journal, start = self._journal, self.ledger.position
-        running: dict[str, Row] = {}
-        rows: list[Row] = []
-        faulty: list[Damaged] = []
-        settled = 0
-        numbers = [n for n in journal.segments() if start.segment <= n < journal.end.segment]
-        if start.segment and numbers[:1] != [start.segment] and numbers:
+        trail = Trail(self._directory, self._journal, self.ledger.position)
+        if trail.missing:
             self._log.warning(
-                "the journal does not reach back to the ledger's last position: requests may be missing",
-                expected=start.segment,
-                found=numbers[0],
+                "the journal does not reach back to the ledger's last position: requests may be missing"
             )
-        for number in numbers:
-            used = start.offset if number == start.segment else 0
-            for line in scan(journal.read(number), used):
-                used = line.after
-                try:
-                    if line.record is None:
-                        raise ValueError("a wrong checksum")
-                    kind, row = decode(line.record)
-                    if kind not in (SETTLED, PROGRESS):
-                        raise ValueError(f"found a record of kind {kind!r}")
-                except ValueError as error:
-                    faulty.append(Damaged(f"journal {number} before {used}: {error}", line.raw))
-                    continue
-                request_id = str(row[REQUEST_ID])
-                if kind == PROGRESS:
-                    running[request_id] = row
-                    continue
-                running.pop(request_id, None)
-                rows.append(row)
-                settled += 1
-                if len(rows) == _REPLAYED:
-                    await self._book_replayed(rows, None, ())
-                    rows = []
-            journal.trim(number, used)
-        rows += [interrupted(row) for row in running.values()]
-        await self._book_replayed(rows, journal.end, faulty)
-        if settled or running:
-            self._log.info("replayed the journal", settled=settled, interrupted=len(running))
+        rows: list[Row] = []
+        for row in trail.read():
+            rows.append(row)
+            if len(rows) == _REPLAYED:
+                await self._book_replayed(rows, None, (), ())
+                rows = []
+        ended = trail.interrupted() if not trail.live else []
+        end = self._journal.end if not trail.live else None
+        aside, changes = trail.beside()
+        await self._book_replayed([*rows, *ended], end, aside, changes)
+        if trail.live:
+            self._trail = trail
+        if trail.settled or ended:
+            self._log.info("replayed the journal", settled=trail.settled, interrupted=len(ended))
 
     async def _book_replayed(
-        self, rows: list[Row], position: Position | None, faulty: Sequence[Damaged]
+        self,
+        rows: list[Row],
+        position: Position | None,
+        faulty: Sequence[Damaged],
+        changes: Sequence[Change],
     ) -> None:
         try:
-            found = await self.ledger.commit(rows, position, faulty)
+            found = await self.ledger.commit(rows, position, faulty, statements(changes))
         except sqlite3.Error as error:
             raise state.Unusable(
                 f"cannot bring the journal into {self._directory / database.NAME} ({error}), expected a database "
@@ -417,9 +431,11 @@ class Books:
 
     async def close(self) -> None:
         """Book what is left and close everything; the second time does nothing. The tasks have ended."""
-        if self._lock < 0:
+        if self._closed:
             return
-        while await self.book() and self._pending:
+        self._closed = True
+        self._follow()
+        while await self.book() and self._pending and not self.handed_over:
             pass
         if self._batch:
             self._log.warning(
@@ -432,27 +448,81 @@ class Books:
             await self.ledger.close()
         except sqlite3.Error as error:
             self._log.failure("the ledger could not be closed in order", error)
-        os.close(self._lock)
-        self._lock = -1
+        for descriptor in (self._lock, self._lingering):
+            if descriptor >= 0:
+                os.close(descriptor)
 
-
-class Waiting:
-    """What the ledger did not have at one moment, while ``booked`` rows had been given to it."""
-
-    def __init__(self, rows: list[Row], booked: int) -> None:
-        self._rows = rows
-        self._booked = booked
+    # Another process.
 
     @property
-    def begins(self) -> int:
-        """How many rows had been given to the ledger before the first of these."""
-        return self._booked
+    def handed_over(self) -> bool:
+        """Another process writes the ledger, and this one only its own part of the journal."""
+        return self._lingering >= 0
 
     @property
-    def ends(self) -> int:
-        """How many there are up to the last of these."""
-        return self._booked + len(self._rows)
+    def shared(self) -> bool:
+        """Another process settles requests as well: one that the ledger was handed to, or that handed it over and still drains."""
+        return self.handed_over or self._trail is not None
 
-    def since(self, serial: int) -> list[Row]:
-        """Return what it still did not have when it had been given ``serial`` rows."""
-        return self._rows[max(serial - self._booked, 0) :]
+    async def hand_over(self) -> None:
+        """Book what there is and let another process have the ledger, which waits for it in ``open``.
+
+        From here on keys and credits cannot be changed here, and what is settled goes to the journal alone. Raises OSError,
+        sqlite3.Error, and then nothing has changed.
+        """
+        async with self._booking:
+            if self.handed_over:
+                return
+            while await self._book() and self._pending:
+                pass
+            lingering = state.linger(self._directory)
+            try:
+                await self.ledger.release()
+            except sqlite3.Error:
+                os.close(lingering)
+                raise
+            self._lingering = lingering
+            # Whoever is next reads it from the ledger's position on.
+            self._trail = None
+            os.close(self._lock)
+            self._lock = -1
+
+    async def take_back(self, patience: float = 0.0) -> None:
+        """Write the ledger again, because the process that was to do so has ended; wait ``patience`` seconds for that.
+
+        Raises Unusable, and then the ledger stays handed over.
+        """
+        if not self.handed_over:
+            return
+        lock = await state.wait_for_lock(self._directory, patience)
+        try:
+            await self.ledger.reopen()
+        except sqlite3.Error as error:
+            os.close(lock)
+            raise database.unusable(self._directory / database.NAME, error) from error
+        os.close(self._lingering)
+        self._lock, self._lingering = lock, -1
+        # What the other one has settled, if it came so far.
+        self._trail = Trail(self._directory, self._journal, self.ledger.position)
+        self._wake.set()
+
+    def _follow(self) -> None:
+        """Have what another process has settled since the last look booked here."""
+        trail = self._trail
+        if trail is None:
+            return
+        try:
+            found = list(trail.read())
+        except OSError as error:
+            self._log.failure("the other process's journal cannot be read", error)
+            return
+        if not trail.live:
+            found += trail.interrupted()
+            self._trail = None
+        for row in found:
+            self.heard(row)
+        self._pending += found
+        aside, changes = trail.beside()
+        self._damaged += aside
+        for change in changes:
+            self.objects.note(change)

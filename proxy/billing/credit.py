@@ -8,6 +8,7 @@ Rules that hold here:
    there goes below zero by the difference, and nothing more is held before it is made good.
 3. A month's allowance is spent before the credit, and what is left of it ends with the month.
 4. A call belongs to the day and the month in which it began, as in the ledger: so both count the same.
+5. While two processes let calls in, each leaves half of what was there when the second one began to the other.
 
 Amounts are micro-USD; ``wall`` is the time since 1970.
 """
@@ -81,7 +82,9 @@ class Short:
 class Wallet:
     """The money of one key or team. ``name`` is its ``wallet_id`` in the ledger: ``key:…`` or ``team:…``."""
 
-    __slots__ = ("_budget", "_drawn", "credit", "held", "name", "terms")
+    __slots__ = (
+        "_aside_budget", "_aside_credit", "_budget", "_drawn", "_elsewhere", "credit", "held", "name", "terms",
+    )  # fmt: skip
 
     def __init__(self, name: str, terms: Terms) -> None:
         self.name = name
@@ -90,6 +93,10 @@ class Wallet:
         """What was paid in, less what was drawn from it; below 0 if calls cost more than was held for them."""
         self.held = 0
         """For calls that run."""
+        self._elsewhere = 0
+        """What of that is held for calls of another process."""
+        self._aside_credit = self._aside_budget = 0
+        """What is left to another process."""
         self._drawn = Spending("month")
         """From this month's allowance."""
         self._budget = Spending(terms.period)
@@ -122,6 +129,13 @@ class Wallet:
             self.credit -= drawn
         return drawn
 
+    def charge_elsewhere(self, amount: int, drawn: int, began: float) -> None:
+        """Take what a call cost that another process has settled, of which ``drawn`` came out of the credit."""
+        self._budget.add(amount, began)
+        if self.terms.prepaid:
+            self._drawn.add(amount - drawn, began)
+            self.credit -= drawn
+
     def draws(self, amount: int, began: float) -> int:
         """Return how much of ``amount`` would come out of the credit: what the allowance does not cover."""
         if not self.terms.prepaid:
@@ -130,6 +144,18 @@ class Wallet:
             # What was left of that month's allowance has ended with it.
             return amount
         return amount - min(amount, max(self.terms.allowance - self._drawn.spent(began), 0))
+
+    def share(self, elsewhere: int, wall: float) -> None:
+        """Leave half of what is left now to another process, which holds ``elsewhere`` for calls of its own."""
+        self.held += elsewhere - self._elsewhere
+        self._elsewhere = elsewhere
+        self._aside_credit = _half(self.credit_left(wall))
+        self._aside_budget = _half(self.budget_left(wall))
+
+    def alone(self) -> None:
+        """Have everything again: there is no other process any more, and all that it cost is booked."""
+        self.held -= self._elsewhere
+        self._elsewhere = self._aside_credit = self._aside_budget = 0
 
     def spent(self, wall: float) -> int:
         """Return what was spent in the budget's window."""
@@ -155,11 +181,15 @@ class Wallet:
     def short_of(self, amount: int, wall: float) -> Short | None:
         """Return why ``amount`` cannot be held; None: it can. Who has nothing left cannot hold nothing either."""
         left = self.credit_left(wall)
-        if left is not None and (amount > left or left <= 0):
-            return Short(Lacking.CREDIT, self.name, amount, left)
+        if left is not None:
+            left -= self._aside_credit
+            if amount > left or left <= 0:
+                return Short(Lacking.CREDIT, self.name, amount, left)
         left = self.budget_left(wall)
-        if left is not None and (amount > left or left <= 0):
-            return Short(Lacking.BUDGET, self.name, amount, left, self._budget.ends_in(wall))
+        if left is not None:
+            left -= self._aside_budget
+            if amount > left or left <= 0:
+                return Short(Lacking.BUDGET, self.name, amount, left, self._budget.ends_in(wall))
         return None
 
     def __repr__(self) -> str:
@@ -217,3 +247,8 @@ def hold(wallets: Iterable[Wallet], amount: int, wall: float) -> Hold | Short:
     for wallet in found:
         wallet.held += amount
     return Hold(found, amount)
+
+
+def _half(left: int | None) -> int:
+    """Return the larger half of what is left; 0 if there is no limit, or nothing left of it."""
+    return 0 if left is None else (max(left, 0) + 1) // 2

@@ -10,9 +10,9 @@ from pathlib import Path
 from proxy.billing.state import Unusable
 
 NAME = "ledger.db"
-VERSION = 3
+VERSION = 4
 """The schema that this version of Splice writes."""
-_MIGRATIONS = ("schema.sql", "drawn.sql", "directory.sql")
+_MIGRATIONS = ("schema.sql", "drawn.sql", "directory.sql", "objects.sql")
 """The n-th takes a database from schema n to n + 1; the first makes one."""
 CACHE = 32 << 20
 """Bytes of pages that the writer keeps: ids are random, so each row touches pages all over the indexes."""

@@ -69,6 +69,8 @@ STARTED = COLUMNS.index("started")
 KEY_HASH = COLUMNS.index("key_hash")
 KEY_NAME = COLUMNS.index("key_name")
 TEAM = COLUMNS.index("team")
+ACCOUNT = COLUMNS.index("account")
+COST = COLUMNS.index("cost_micro")
 PRICE = COLUMNS.index("price_micro")
 KEY_DRAWN = COLUMNS.index("key_drawn_micro")
 TEAM_DRAWN = COLUMNS.index("team_drawn_micro")
@@ -96,7 +98,8 @@ def decode(record: bytes) -> tuple[bytes, Row]:
         or not _TYPES.issuperset(map(type, row))
     ):
         raise ValueError(f"found a record that is no row of {len(COLUMNS)} columns or fewer")
-    return record[:1], (*row, *(None,) * (len(COLUMNS) - len(row)))
+    missing = len(COLUMNS) - len(row)
+    return record[:1], (*row, *(None,) * missing) if missing else tuple(row)
 
 
 def cleaned(row: Row) -> Row:

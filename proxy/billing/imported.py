@@ -85,6 +85,12 @@ def _model(model: Json, day: date) -> Json | None:
     match = _pattern(model["match"])
     if match != identity["id"]:
         identity["match"] = match
+    if model["id"] != identity["id"]:
+        identity["name"] = model["id"]
+    if model.get("context_window"):
+        identity["context"] = model["context_window"]
+    if model.get("deprecated"):
+        identity["deprecated"] = True
     return identity | (rows[0] if len(rows) == 1 else {"prices": rows})
 
 
@@ -222,8 +228,14 @@ def from_litellm(table: Mapping[str, Any]) -> dict[str, Json]:
             ours = _LITELLM_NAMES.get(provider, provider)
             model = name.removeprefix(f"{provider}/").lower()
             if "*" not in model:
-                found.setdefault(ours, {}).setdefault(model, {"id": model, **row})
+                described = {"id": model, **_litellm_limits(entry), **row}
+                found.setdefault(ours, {}).setdefault(model, described)
     return {name: {"models": list(found[name].values())} for name in sorted(found)}
+
+
+def _litellm_limits(entry: Json) -> Json:
+    told = {"context": entry.get("max_input_tokens"), "max_output": entry.get("max_output_tokens")}
+    return {name: limit for name, limit in told.items() if type(limit) is int and limit > 0}
 
 
 def _litellm_row(entry: Json) -> Json:

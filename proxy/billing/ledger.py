@@ -80,8 +80,15 @@ class Ledger:
     """``position`` is where a replay begins, ``serial`` counts the rows that were given to it, ever."""
 
     def __init__(
-        self, writer: aiosqlite.Connection, reader: aiosqlite.Connection, standing: sqlite3.Row
+        self,
+        base: str,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        standing: sqlite3.Row,
     ) -> None:
+        self._base = base
+        self._released = False
+        """Another process writes."""
         self.position = Position(standing["segment"], standing["byte"])
         self.serial: int = standing["serial"]
         self._writer = writer
@@ -94,23 +101,14 @@ class Ledger:
     async def open(cls, path: Path) -> Ledger:
         """Open the database at ``path``, which is prepared. It counts as not closed in order from here on."""
         base = address(path)
-        writer = await aiosqlite.connect(
-            f"{base}?mode=rw", uri=True, timeout=BUSY, isolation_level=None
-        )
         async with AsyncExitStack() as stack:
+            writer, standing = await _open_writer(base)
             stack.push_async_callback(writer.close)
-            writer.row_factory = sqlite3.Row
-            await writer.execute("PRAGMA synchronous = FULL")
-            await writer.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
-            await writer.execute("PRAGMA journal_size_limit = 67108864")
-            await writer.execute("PRAGMA trusted_schema = OFF")
-            standing = await _one(writer, "SELECT * FROM standing")
-            await writer.execute("UPDATE standing SET clean = 0")
             reader = await aiosqlite.connect(f"{base}?mode=ro", uri=True, isolation_level=None)
             stack.push_async_callback(reader.close)
             reader.row_factory = sqlite3.Row
             await reader.execute("PRAGMA query_only = ON")
-            made = cls(writer, reader, standing)
+            made = cls(base, writer, reader, standing)
             await reader.set_progress_handler(made._is_late, _READ_STEPS)
             stack.pop_all()
             return made
@@ -118,20 +116,24 @@ class Ledger:
     # Writing.
 
     async def commit(
-        self, rows: Sequence[Row], position: Position | None, aside: Sequence[Damaged] = ()
+        self,
+        rows: Sequence[Row],
+        position: Position | None,
+        aside: Sequence[Damaged] = (),
+        beside: Sequence[Query] = (),
     ) -> list[Damaged]:
         """Book ``rows`` in one transaction; return what could not be booked and is quarantined instead.
 
-        ``position``: what comes before it in the journal is booked with this; None leaves it where it was. Raises sqlite3.Error,
+        ``beside`` is run in the same transaction. ``position``: what comes before it in the journal is booked with this; None leaves it where it was. Raises sqlite3.Error,
         and then nothing is booked.
         """
         async with self._writing:
             try:
-                await self._commit(rows, position, aside)
+                await self._commit(rows, position, aside, beside)
             except _POISON:
                 good, found = await self._sorted(rows)
                 aside = [*aside, *found]
-                await self._commit(good, position, aside, given=len(rows))
+                await self._commit(good, position, aside, beside, given=len(rows))
         return list(aside)
 
     async def write(self, statements: Sequence[Query]) -> None:
@@ -150,6 +152,7 @@ class Ledger:
         rows: Sequence[Row],
         position: Position | None,
         aside: Sequence[Damaged],
+        beside: Sequence[Query],
         given: int | None = None,
     ) -> None:
         at = position or self.position
@@ -161,7 +164,9 @@ class Ledger:
             await writer.executemany(_INSERT, rows)
             await writer.execute(_SUM_UP, (last,))
             if aside:
-                await writer.executemany(_QUARANTINE, [(one.reason, one.record) for one in aside])
+                await writer.executemany(_QUARANTINE, [(it.reason, it.record) for it in aside])
+            for one in beside:
+                await writer.execute(one.sql, one.parameters)
             await writer.execute(
                 "UPDATE standing SET segment = ?, byte = ?, serial = ?",
                 (at.segment, at.offset, serial),
@@ -190,6 +195,8 @@ class Ledger:
         return good, bad
 
     async def _begin(self) -> None:
+        if self._released:
+            raise sqlite3.OperationalError("another process has taken the ledger over")
         # Whoever was cancelled in the middle of a transaction has left it open.
         await self._rollback()
         await self._writer.execute("BEGIN IMMEDIATE")
@@ -270,15 +277,50 @@ class Ledger:
 
     # The end.
 
+    async def release(self) -> None:
+        """Write no more, in order, and read on: another process will write. Raises sqlite3.Error, and then nothing has changed."""
+        async with self._writing:
+            await self._rollback()
+            await self._writer.execute("UPDATE standing SET clean = 1")
+            self._released = True
+            await self._writer.close()
+
+    async def reopen(self) -> None:
+        """Write again after a ``release``. Raises sqlite3.Error, and then nothing has changed."""
+        async with self._writing:
+            self._writer, standing = await _open_writer(self._base)
+            self._released = False
+            self.position = Position(standing["segment"], standing["byte"])
+            self.serial = standing["serial"]
+
     async def close(self) -> None:
         """Close in order; what was not committed is in the journal."""
         await self._reader.close()
-        async with self._writing:
-            try:
-                await self._rollback()
-                await self._writer.execute("UPDATE standing SET clean = 1")
-            finally:
-                await self._writer.close()
+        if not self._released:
+            async with self._writing:
+                try:
+                    await self._rollback()
+                    await self._writer.execute("UPDATE standing SET clean = 1")
+                finally:
+                    await self._writer.close()
+
+
+async def _open_writer(base: str) -> tuple[aiosqlite.Connection, sqlite3.Row]:
+    """Return the connection that writes, and how things stand. The database counts as not closed in order from here on."""
+    writer = await aiosqlite.connect(
+        f"{base}?mode=rw", uri=True, timeout=BUSY, isolation_level=None
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(writer.close)
+        writer.row_factory = sqlite3.Row
+        await writer.execute("PRAGMA synchronous = FULL")
+        await writer.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
+        await writer.execute("PRAGMA journal_size_limit = 67108864")
+        await writer.execute("PRAGMA trusted_schema = OFF")
+        standing = await _one(writer, "SELECT * FROM standing")
+        await writer.execute("UPDATE standing SET clean = 0")
+        stack.pop_all()
+    return writer, standing
 
 
 async def _one(connection: aiosqlite.Connection, sql: str) -> sqlite3.Row:

@@ -29,18 +29,23 @@ _SAME = {"gemini-openai": "gemini"}
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
 _SNAPSHOT = re.compile(r"[-@_](20\d\d-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])|latest)$")
 
+_DESCRIBING = frozenset(("id", "name", "match", "context", "max_output", "deprecated"))
+"""What a model's table says beside its prices."""
+
 Matches = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a list says of a model: under which provider and name, and its prices."""
+    """What a list says of a model: under which provider and name, its prices, and how many tokens it takes and makes."""
 
     provider: str
     model: str
     prices: tuple[Price, ...]
     table: Any
     """The prices as the file states them: one table, or a list of them."""
+    context: int | None = None
+    max_output: int | None = None
 
 
 def read(state: Path, providers: Collection[str] | None = None) -> PriceList:
@@ -88,6 +93,12 @@ class PriceList:
             found = self._under.find(provider, model)
         return found
 
+    def names(self, provider: str) -> list[str]:
+        """Return the upstream ids that are listed for ``provider``, spelt as it spells them, but for those on their way out."""
+        listed = self._lists.get(_SAME.get(provider, provider))
+        own = listed.names() if listed is not None else []
+        return own + (self._under.names(provider) if self._under is not None else [])
+
     def _find(self, provider: str, model: str) -> Listed | None:
         name = _SAME.get(provider, provider)
         listed = self._lists.get(name)
@@ -109,7 +120,7 @@ class PriceList:
 def stated(model: Mapping[str, Any]) -> Any:
     """Return the prices of a model of the file, as ``Price.parse`` takes them."""
     return model.get("prices") or {
-        key: value for key, value in model.items() if key not in ("id", "match")
+        key: value for key, value in model.items() if key not in _DESCRIBING
     }
 
 
@@ -161,7 +172,17 @@ class _List:
             return None
         table = self._models[last]
         rows = stated(table)
-        return Listed(self._provider, table["id"], Price.parse(rows), rows)
+        return Listed(
+            self._provider,
+            table["id"],
+            Price.parse(rows),
+            rows,
+            table.get("context"),
+            table.get("max_output"),
+        )
+
+    def names(self) -> list[str]:
+        return [one.get("name", one["id"]) for one in self._models if not one.get("deprecated")]
 
     def _index(self) -> dict[str, int]:
         """Return the place of each plain name; made at the first question, since most providers are never asked about."""

@@ -83,19 +83,19 @@ def add(found: dict[str, Spent], rows: Iterable[Row], wall: float) -> None:
     """Add what the ledger does not have yet to what ``by_wallet`` found."""
     begins: dict[Period, float] = {period: window(period, wall)[0] for period in _PERIODS}
     for row in rows:
-        began, price = _whole(row[STARTED]) / 1e6, _whole(row[PRICE])
+        began, price = whole(row[STARTED]) / 1e6, whole(row[PRICE])
         names = [(f"key:{row[KEY_NAME]}", row[KEY_DRAWN])]
         if row[TEAM] is not None:
             names.append((f"team:{row[TEAM]}", row[TEAM_DRAWN]))
         for name, drawn in names:
             spent = found.setdefault(name, Spent())
             spent.total += price
-            spent.drawn += _whole(drawn)
+            spent.drawn += whole(drawn)
             for period, since in begins.items():
                 if began >= since:
                     setattr(spent, period, spent.within(period) + price)
             if began >= begins["month"]:
-                spent.month_drawn += _whole(drawn)
+                spent.month_drawn += whole(drawn)
 
 
 def _sums(money: str) -> str:
@@ -110,6 +110,6 @@ def _days(wall: float) -> dict[str, str]:
     }
 
 
-def _whole(value: object) -> int:
+def whole(value: object) -> int:
     """Return a number of a row, whose columns are typed by their names alone; none counts as 0."""
     return value if isinstance(value, int) else 0

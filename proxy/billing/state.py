@@ -1,13 +1,21 @@
-"""The state directory: made, and held by one process at a time."""
+"""The state directory: made, and held by one process at a time.
+
+During an upgrade the process that is on its way out has let go of it, and still ends what it began: it lingers.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 _LOCK = "lock"
+_LINGERING = "lingering"
+_LOOK_AGAIN = 0.02
+"""Seconds between looks whether the lock is free."""
 
 
 class Unusable(Exception):
@@ -50,3 +58,42 @@ def lock(directory: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
+
+
+async def wait_for_lock(directory: Path, patience: float) -> int:
+    """Return what ``lock`` does; wait up to ``patience`` seconds for the process that holds the directory. Raises Unusable."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return lock(directory)
+        except Unusable:
+            if time.monotonic() >= until:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+def linger(directory: Path) -> int:
+    """Return the descriptor that says, until it is closed, that this process still writes its part of the journal.
+
+    To be taken while ``lock`` is held, so that whoever holds that next knows of it. Raises OSError.
+    """
+    descriptor = _lingering(directory)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def lingers(directory: Path) -> bool:
+    """Tell whether any process lingers. To be asked by the one that holds the lock. Raises OSError."""
+    descriptor = _lingering(directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lingering(directory: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(directory / _LINGERING, flags, 0o600)

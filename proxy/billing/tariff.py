@@ -104,6 +104,8 @@ class Tariff:
         self._models = {one.name: one for one in config.models}
         self._refusing = frozenset(one.name for one in config.models if one.unpriced == "refuse")
         self._quotes: dict[Decimal, Quotes] = {}
+        self.find = lru_cache(maxsize=_MOST_QUOTES)(listed.find)
+        """What the list has on an upstream id of a provider."""
         # One for each object, or the memo would keep a configuration alive that was replaced.
         self.stated = lru_cache(maxsize=_MOST_QUOTES)(self._stated)
 
@@ -148,7 +150,7 @@ class Tariff:
         cost_source: Source = "config" if cost else "none"
         price_source: Source = "config" if price else "none"
         if not cost:
-            found = self.listed.find(provider, upstream_model)
+            found = self.find(provider, upstream_model)
             if found is not None:
                 cost, cost_source = found.prices, "catalog"
             else:

@@ -5,7 +5,9 @@ Rules that hold here:
 1. A wallet is known by the name that its requests have in the ledger: ``key:…`` or ``team:…``.
 2. What was paid in is a sum that others keep: the configuration (``credit_usd``, once in all) and the database (``pay_in``).
    What was drawn from it is in the ledger. The credit is the one less the other, at every start again.
-3. A wallet whose terms are new has to be counted anew from the ledger, since it is not charged while nothing binds it: ``uncounted``
+3. While two processes settle calls, because one takes over from the other, each leaves half of what was there to the other, and
+   the newer one hears of what the older one has settled.
+4. A wallet whose terms are new has to be counted anew from the ledger, since it is not charged while nothing binds it: ``uncounted``
    says that there is one, ``count`` does it.
 """
 
@@ -16,7 +18,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from proxy.billing.credit import Hold, Short, Terms, Wallet, hold
-from proxy.billing.spent import Spent
+from proxy.billing.entry import KEY_DRAWN, KEY_NAME, PRICE, STARTED, TEAM, TEAM_DRAWN, Row
+from proxy.billing.spent import Spent, whole
 from proxy.config.model import Key
 from proxy.money import micro
 
@@ -124,6 +127,32 @@ class Wallets:
             covered = found.month - found.month_drawn
             wallet.restore(credit, covered, found.within(wallet.terms.period), wall)
         self.uncounted = False
+
+    # Beside another process.
+
+    def held(self) -> dict[str, int]:
+        """Return what is held of each wallet, by its name."""
+        return {one.name: one.held for one in self if one.held}
+
+    def share(self, held: Mapping[str, int], wall: float) -> None:
+        """Leave half of what is left of every wallet to another process, which holds ``held``."""
+        for one in self:
+            one.share(held.get(one.name, 0), wall)
+
+    def hear(self, row: Row) -> None:
+        """Charge the request that another process has settled."""
+        began, price = whole(row[STARTED]) / 1e6, whole(row[PRICE])
+        own = self._keys.get(str(row[KEY_NAME]))
+        if own is not None:
+            own.charge_elsewhere(price, whole(row[KEY_DRAWN]), began)
+        team = None if row[TEAM] is None else self._teams.get(str(row[TEAM]))
+        if team is not None:
+            team.charge_elsewhere(price, whole(row[TEAM_DRAWN]), began)
+
+    def alone(self) -> None:
+        """Have everything again: the other process has ended, and what it cost is counted."""
+        for one in self:
+            one.alone()
 
     # Looking.
 

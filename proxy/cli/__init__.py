@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print JSON")
     reload = _add(commands, "reload", "have the daemon read its configuration again")
     reload.add_argument("--json", action="store_true", help="print JSON")
+    upgrade = _add(
+        commands, "upgrade", "have the program as it is installed now replace the daemon"
+    )
+    upgrade.add_argument("--json", action="store_true", help="print JSON")
     _add_accounts(
         _add(commands, "accounts", "how the upstream accounts are, and what to do about it")
     )

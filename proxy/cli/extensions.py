@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import http_parser, http_writer
 
-TODO = "unset AIOHTTP_NO_EXTENSIONS, and install aiohttp from requirements.lock as a wheel"
+ADVICE = "unset AIOHTTP_NO_EXTENSIONS, and install aiohttp from requirements.lock as a wheel"
 
 
 def missing() -> list[str]:

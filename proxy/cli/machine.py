@@ -24,7 +24,7 @@ def installation() -> Iterator[Finding]:
     makers = packages_distributions().get("proxy", [])
     yield findings.package(proxy.__version__, str(Path(proxy.__file__).parent), makers)
     versions = ", ".join(f"{name} {version(name)}" for name in _COMPILED) + ", all compiled"
-    yield findings.extensions(extensions.missing(), versions, extensions.TODO)
+    yield findings.extensions(extensions.missing(), versions, extensions.ADVICE)
 
 
 def state(directory: Path) -> Iterator[Finding]:

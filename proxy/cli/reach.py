@@ -15,7 +15,7 @@ from proxy.upstream.http1 import Failure
 
 _PATIENCE = 5.0
 """Seconds to connect, and then for the head of an answer."""
-_TODO = "look at DNS, the firewall, IPAddressDeny= of the unit, ca-certificates, and base_url"
+_ADVICE = "look at DNS, the firewall, IPAddressDeny= of the unit, ca-certificates, and base_url"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ async def _reach(
     try:
         connection = await connections.acquire(origin, patience, fresh=True)
     except ConnectFailed as failed:
-        return Reached(Finding(what, Level.FAIL, failed.detail, _TODO))
+        return Reached(Finding(what, Level.FAIL, failed.detail, _ADVICE))
     took = time.monotonic() - started
     trusted = ", the certificate is trusted" if origin.scheme == "https" else ""
     finding = Finding(what, Level.OK, f"{origin} after {took * 1e3:.0f} ms{trusted}")

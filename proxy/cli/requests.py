@@ -50,6 +50,11 @@ def _running(daemon: Daemon, args: argparse.Namespace) -> int:
         print_table([_row(one) for one in listed["data"]], head=_RUNNING)
         if listed["has_more"]:
             complain(f"warning: these are the {len(listed['data'])} oldest; more run")
+        before = daemon.get("status")["process_before"]
+        if before:
+            complain(
+                f"warning: {before['requests_in_flight']} more run in process {before['pid']}, which drains after an upgrade"
+            )
     return 0
 
 

@@ -14,7 +14,7 @@ from proxy.config import ConfigError, find
 def run(args: argparse.Namespace) -> int:
     slow = extensions.missing()
     if slow:
-        complain(f"found aiohttp's {' and '.join(slow)} in Python, expected C; {extensions.TODO}")
+        complain(f"found aiohttp's {' and '.join(slow)} in Python, expected C; {extensions.ADVICE}")
         return EX_CONFIG
     try:
         return daemon.serve(find(args.config, os.environ))

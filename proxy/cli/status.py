@@ -21,6 +21,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"splice {found['version']}: {found['state']}, up {span(found['uptime_s'])}")
         print(f"  accounts: {found['accounts_available']}/{found['accounts']} available")
         print(f"  in flight: {found['requests_in_flight']}, {found['requests_queued']} queued")
+        if found["process_before"]:
+            before = found["process_before"]
+            print(
+                f"  upgrade: process {before['pid']} drains, {before['requests_in_flight']} in flight there"
+            )
         closed = "" if found["ledger_takes_calls"] else "; it cannot write, and no call is let in"
         print(f"  ledger: {found['ledger_behind']} requests behind{closed}")
         failed = "; the last reload failed" if found["last_reload_failed"] else ""

@@ -244,6 +244,8 @@ class Target:
     order: int
     """Lower first; equal ones share by weight. Unnumbered targets count from 1 as they are listed."""
     weight: int = 1
+    account: str | None = None
+    """The only account that may be asked, whatever its globs: it has what the call refers to. No configuration sets this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +265,9 @@ class Model:
     timeouts: Timeouts | None = None
     """Complete: what the table does not name comes from ``[timeouts]``."""
     unpriced: Unpriced = "record"
+
+
+Native = Literal["calls", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +292,8 @@ class Key:
     allow_ip: tuple[Network, ...] = ()
     """Empty: from anywhere."""
     enabled: bool = True
+    native: Native = "calls"
+    """What of a provider's own paths it may use: those that call models, or any, which is for an operator's own tools."""
 
 
 # The whole.

@@ -7,7 +7,7 @@ feeds all of them the same way and asks them the same things.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import orjson
@@ -23,6 +23,10 @@ from proxy.usage import Usage
 
 MAX_HOPS = 32
 """How often a Gemini answer is continued before it is called too long."""
+
+
+Made = tuple[str, str]
+"""What something is that a provider keeps, and its id."""
 
 
 class Answer(Protocol):
@@ -44,8 +48,16 @@ class Answer(Protocol):
     @property
     def continuation(self) -> str | None: ...
     @property
+    def made(self) -> Sequence[Made]:
+        """What the upstream has said so far that it keeps, to be referred to by later requests."""
+
+    @property
     def seen(self) -> int:
         """About how many tokens of output have come; 0 before the end of a document, which comes at once."""
+
+    @property
+    def events(self) -> int:
+        """How many events with content have come; 0 for a document."""
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes for the client that ``data`` of the upstream's body gives."""
@@ -72,8 +84,11 @@ class ContinuableDecoder(Decoder, Protocol):
 class Decoded(ABC):
     """An answer that is decoded: what a translated stream and a translated document have in common.
 
-    ``document``: the upstream answers with one JSON document, not with a stream.
+    ``document``: the upstream answers with one JSON document, not with a stream. What is kept of it is no business of a client
+    that speaks another dialect.
     """
+
+    made: Sequence[Made] = ()
 
     def __init__(self, decoder: Decoder, turn: Encoder | Collected, *, document: bool) -> None:
         self._decoder = decoder
@@ -159,6 +174,10 @@ class Translation(Decoded):
     def seen(self) -> int:
         return self._meter.seen
 
+    @property
+    def events(self) -> int:
+        return 0 if self._gathered is not None else self._meter.events
+
     def feed(self, data: bytes) -> bytes:
         if self._gathered is not None:
             self._gathered.append(data)
@@ -190,7 +209,7 @@ class Translation(Decoded):
 class Whole(Decoded):
     """A document in another dialect, gathered from an upstream that answers with a document or with a stream."""
 
-    seen = 0
+    seen = events = 0
 
     def __init__(
         self,
@@ -238,16 +257,19 @@ class Whole(Decoded):
 class WholeSplice:
     """A document of the client's own dialect: its bytes as they came, its usage read.
 
-    ``read_usage`` takes the parsed document.
+    ``read_usage`` takes the parsed document, and so does ``read_made``.
     """
 
-    seen = 0
+    seen = events = 0
 
     def __init__(
         self,
         read_usage: Callable[[dict[str, Any]], Usage | None],
         estimate_input: Callable[[], int],
+        read_made: Callable[[dict[str, Any]], Sequence[Made]] = lambda _: (),
     ) -> None:
+        self.made: Sequence[Made] = ()
+        self._read_made = read_made
         self._read_usage = read_usage
         self._estimate_input = estimate_input
         self._gathered: list[bytes] = []
@@ -274,6 +296,7 @@ class WholeSplice:
         self.committed = True
         self.answer_id = _id_of(document)
         self._usage = self._read_usage(document)
+        self.made = self._read_made(document)
         return body
 
     def fail(self, error: GatewayError) -> bytes:

@@ -26,8 +26,12 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Provider
 from proxy.usage import Usage, count
 
-COUNT: Mapping[ClientDialect, str] = {"messages": "input_tokens", "gemini": "totalTokens"}
-"""What each dialect that asks calls the number."""
+_SHAPES: Mapping[ClientDialect, tuple[str, Mapping[str, Any]]] = {
+    "messages": ("input_tokens", {}),
+    "responses": ("input_tokens", {"object": "response.input_tokens"}),
+    "gemini": ("totalTokens", {}),
+}
+"""What each dialect that asks calls the number, and what stands beside it."""
 
 _COUNTED_BY_ANTHROPIC = ("model", "messages", "system", "tools", "tool_choice", "thinking")
 """What Anthropic's counting endpoint takes of a Messages request."""
@@ -42,15 +46,20 @@ _COUNTED = (
     "parallel_tool_calls",
 )
 """What OpenAI's counting endpoint takes of a Responses request."""
+_ASKED = (*_COUNTED, "conversation", "previous_response_id", "truncation", "personality")
+"""What a client may ask it, which may refer to what is stored."""
+_INPUT_TOKENS = "/v1/responses/input_tokens"
 
 
 class Counted(WholeSplice):
-    """An answer to a question for a count, told as ``name``. ``read`` finds the number in what came."""
+    """An answer to a question for a count, told in ``dialect``. ``read`` finds the number in what came."""
 
-    def __init__(self, read: Callable[[dict[str, Any]], int | None], name: str) -> None:
+    def __init__(
+        self, read: Callable[[dict[str, Any]], int | None], dialect: ClientDialect
+    ) -> None:
         super().__init__(lambda _: Usage(), lambda: 0)
         self._read = read
-        self._name = name
+        self._dialect = dialect
 
     def finish(self) -> bytes:
         body = super().finish()
@@ -60,7 +69,13 @@ class Counted(WholeSplice):
         if number is None:
             self.error = GatewayError(Kind.MALFORMED, evidence="a count without a number")
             return b""
-        return orjson.dumps({self._name: number})
+        return orjson.dumps(told_count(self._dialect, number))
+
+
+def told_count(dialect: ClientDialect, number: int) -> dict[str, Any]:
+    """Return the document that tells a client of ``dialect`` the tokens of its prompt."""
+    name, more = _SHAPES[dialect]
+    return {**more, name: number}
 
 
 def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None:
@@ -68,7 +83,7 @@ def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None
     upstream = Upstream(model, provider.flags)
     native = CLIENTS[asked.dialect].native
     if native in provider.dialects:
-        return _native_plan(asked, native, model)
+        return _native_plan(asked, native, model) if _counts(provider, native) else None
     plan = partial(_plan, asked)
     conversation = asked.conversation()
     repair.repair(conversation, param=CLIENTS[asked.dialect].turns)
@@ -79,15 +94,24 @@ def make_count_plan(asked: Asked, provider: Provider, model: str) -> Plan | None
     if "gemini" in provider.dialects:
         written = count_tokens_request(conversation, upstream)
         return plan("gemini", written.path, orjson.dumps(written.body), read_token_count)
-    if provider.flags.input_tokens and "openai-responses" in provider.dialects:
+    if "openai-responses" in provider.dialects and _counts(provider, "openai-responses"):
         request = responses_write.write_request(conversation, upstream).body
         body = _only(request, _COUNTED)
-        return plan("openai-responses", "/v1/responses/input_tokens", body, _input_tokens)
+        return plan("openai-responses", _INPUT_TOKENS, body, _input_tokens)
     return None
 
 
+def _counts(provider: Provider, dialect: Dialect) -> bool:
+    """Tell whether a provider that speaks ``dialect`` counts in it; of those that speak Responses few do."""
+    return dialect != "openai-responses" or provider.flags.input_tokens
+
+
 def _native_plan(asked: Asked, dialect: Dialect, model: str) -> Plan:
-    """Return the question in the client's own dialect; only Anthropic and Gemini are asked in it."""
+    """Return the question in the client's own dialect."""
+    if dialect == "openai-responses":
+        request = {name: asked.document[name] for name in _ASKED if name in asked.document}
+        body = orjson.dumps({**request, "model": model})
+        return _plan(asked, dialect, _INPUT_TOKENS, body, _input_tokens, native=True)
     if dialect == "anthropic":
         body = orjson.dumps(asked.document) if asked.edited else asked.body
         body = messages_native.rewritten(body, asked.document, model)
@@ -126,7 +150,7 @@ def _plan(
         body=body,
         stream=False,
         dropped=frozenset(),
-        answer=lambda _: Counted(read, COUNT[asked.dialect]),
+        answer=lambda _: Counted(read, asked.dialect),
     )
 
 

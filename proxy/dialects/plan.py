@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 
 from proxy.dialects import capabilities, repair
-from proxy.dialects.answer import Answer, Translation, Whole, WholeSplice
+from proxy.dialects.answer import Answer, Made, Translation, Whole, WholeSplice
 from proxy.dialects.chat import decode as chat_decode
 from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import native as chat_native
@@ -30,12 +30,14 @@ from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
-from proxy.dialects.native import with_first_member, with_model
+from proxy.dialects.native import with_first_member
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
+from proxy.dialects.responses import native as responses_native
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
+from proxy.dialects.responses.shapes import kept
 from proxy.dialects.restored import Restored
 from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.dialects.turn import Decoder, Turn
@@ -141,10 +143,14 @@ class Asked:
     remember: Callable[[str, tuple[Sealed, ...]], None]
     array: bool = False
     """The stream is to be one JSON array instead of events (Gemini's without ``alt=sse``)."""
+    sealed: bool = False
+    """Its body goes as it is, whatever it says: nothing can be limited."""
     embeds: bool = False
     """It is answered with numbers: there is no output to limit or to pay for."""
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
+    pace: float | None = None
+    """How many tokens an event of the model holds that is asked, if anything is known of it by then."""
     _estimated: int | None = None
 
     def conversation(self) -> Conversation:
@@ -173,6 +179,16 @@ class Asked:
         return max([limit for limit in found if limit is not None], default=None)
 
     @property
+    def in_background(self) -> bool:
+        """Whether the provider is to work on it whether the client stays or not."""
+        return self.dialect == "responses" and self.document.get("background") is True
+
+    @property
+    def heartbeat(self) -> bytes | None:
+        """What keeps the client's connection warm once its answer has begun; None: nothing may come in between."""
+        return None if self.sealed else CLIENTS[self.dialect].heartbeat
+
+    @property
     def choices(self) -> int:
         """How many answers the client wants."""
         if self.dialect == "gemini":
@@ -197,6 +213,27 @@ class Asked:
             self.body = with_first_member(self.body, b'"%b":%d' % (limits[0].encode(), tokens))
 
 
+class Passed(Answer, Protocol):
+    """An answer whose bytes are passed on, whatever they are. ``form`` says what is looked for in them."""
+
+    form: Literal["document", "events", "bytes"]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a failure can only be told by an answer that has no end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """What is said at the head of a call that is passed on, and ``answer``, which takes status and headers of the upstream's."""
+
+    content_type: bytes | None
+    """Of the body; None: there is none."""
+    accept: bytes
+    answer: Callable[[int, Mapping[bytes, bytes]], Passed]
+    lines: tuple[tuple[bytes, bytes], ...] = ()
+
+
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What to send, and ``answer``, which takes whether the upstream answers with a document instead of a stream.
@@ -211,6 +248,10 @@ class Plan:
     stream: bool
     dropped: frozenset[str]
     answer: Callable[[bool], Answer]
+    passing: Passing | None = None
+    method: str = "POST"
+    subject: str | None = None
+    """The id of what is asked about, if that is no model: a 404 is about it, and a path with it is not worth remembering."""
 
 
 def choose_dialect(asked: Asked, provider: Provider, model: str) -> Dialect:
@@ -311,7 +352,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     elif dialect == "gemini":
         body = gemini_native.rewritten(body, document, upstream.model)
     else:
-        body = with_model(body, dict(document), upstream.model)
+        body = responses_native.rewritten(body, document, upstream.model)
     return Plan(
         dialect=dialect,
         native=True,
@@ -319,7 +360,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
-        answer=lambda is_document: _splice_answer(
+        answer=lambda is_document: splice_answer(
             asked, dialect, upstream.flags, is_document=is_document
         ),
     )
@@ -331,10 +372,12 @@ def _native_path(asked: Asked, dialect: Dialect, model: str) -> str:
     return _NATIVE_PATHS[dialect]
 
 
-def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+def splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+    """Return what passes an answer on that comes in the client's own dialect."""
     if not asked.stream and is_document:
-        read = _USAGE_READERS[dialect]
-        return WholeSplice(lambda document: read(document, flags), asked.estimate_input)
+        read = USAGE_READERS[dialect]
+        made = kept if dialect == "openai-responses" and _keeps(asked) else _nothing
+        return WholeSplice(lambda document: read(document, flags), asked.estimate_input, made)
     if not asked.stream:
         # The server streams although it was not asked to: its events are gathered into a document.
         collected = Collected()
@@ -353,11 +396,30 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
             asked.estimate_input,
             include_usage=include_usage,
             charge=asked.charge,
+            pace=asked.pace,
         )
     if dialect == "gemini":
-        return GeminiSplice(asked.request_id, flags, asked.estimate_input, array=asked.array)
-    splice = MessagesSplice if dialect == "anthropic" else ResponsesSplice
-    return splice(asked.request_id, flags, asked.estimate_input)
+        return GeminiSplice(
+            asked.request_id, flags, asked.estimate_input, array=asked.array, pace=asked.pace
+        )
+    if dialect == "anthropic":
+        return MessagesSplice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
+    return ResponsesSplice(
+        asked.request_id,
+        flags,
+        asked.estimate_input,
+        keeps=_keeps(asked),
+        pace=asked.pace,
+    )
+
+
+def _keeps(asked: Asked) -> bool:
+    """Tell whether the response may be kept by the provider: it is unless that is forbidden."""
+    return asked.document.get("store") is not False
+
+
+def _nothing(_: dict[str, Any]) -> Sequence[Made]:
+    return ()
 
 
 def _chat_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
@@ -372,7 +434,7 @@ def _messages_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
     return messages_decode.read_usage(usage, flags) if usage else None
 
 
-_USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
+USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
     "openai-chat": _chat_usage,
     "anthropic": _messages_usage,
     "openai-responses": responses_decode.response_usage,
@@ -412,7 +474,7 @@ def _stream_of(
     is_document: bool,
     written: Written | None = None,
 ) -> Translation:
-    meter = Meter()
+    meter = Meter(asked.pace)
     encoder = CLIENTS[asked.dialect].encoder(reply, meter)
     turn: Turn = encoder if written is None else _restored(encoder, written, reply)
     return Translation(

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 import orjson
 
 from proxy.dialects import refusal
+from proxy.dialects.answer import Made
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
 from proxy.dialects.chat.encode import cost_members
 from proxy.dialects.chat.encode import error_frame as chat_error_frame
@@ -25,17 +26,23 @@ from proxy.dialects.messages.decode import read_usage as read_messages_usage
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.responses.decode import response_usage
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
-from proxy.dialects.responses.shapes import told_error
+from proxy.dialects.responses.shapes import kept, told_error
 from proxy.dialects.sse import Unfinished, is_json, parse_block, split_blocks
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
-from proxy.usage import Usage, at_least
+from proxy.usage import Usage, at_least, estimate_output
 
 _BOM = b"\xef\xbb\xbf"
 _NOTHING = b"\0"
 """What no frame begins with."""
 _LEARNABLE = 4096
 """Bytes; a longer frame is no token."""
+_TOKEN = 4
+"""Bytes that a frame counts for whose text nobody finds."""
+_SAID = re.compile(
+    rb'"(?:content|reasoning_content|reasoning|arguments|text|thinking|partial_json|delta)": ?"((?:[^"\\]|\\.)+)"'
+)
+"""Where a content frame has its text."""
 _text_at = cast(Callable[[bytes, int], re.Match[bytes]], re.compile(rb'[^"\\\x00-\x1f]*').match)
 """Matches, always, a text with nothing escaped, and so with nothing in it that could be more than text."""
 
@@ -44,10 +51,20 @@ class Splice(ABC):
     """An answer whose bytes are the upstream's. Subclasses know one dialect each.
 
     ``committed`` turns true with the first content; ``ended`` when nothing may follow; ``error`` is the failure that ended
-    it, if one did. ``events`` counts content frames, for the estimate of an answer whose usage was never told.
+    it, if one did. ``events`` counts content frames, for the estimate of an answer whose usage was never told; ``pace`` is how
+    many tokens of this model such a frame holds, as far as anybody knows.
     """
 
-    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
+    made: Sequence[Made] = ()
+
+    def __init__(
+        self,
+        request_id: str,
+        flags: Flags,
+        estimate_input: Callable[[], int],
+        *,
+        pace: float | None = None,
+    ) -> None:
         self.committed = False
         self.ended = False
         self.error: GatewayError | None = None
@@ -58,11 +75,19 @@ class Splice(ABC):
         self._request_id = request_id
         self._flags = flags
         self._estimate_input = estimate_input
+        self._pace = pace
+        self._text = 0
+        """Bytes of text in content frames."""
         self._rest = Unfinished()
         self._started = False
         self._flowing = False
         self._before = _NOTHING
         """What stands before the text of the frame that was learnt."""
+        self._start = len(_NOTHING)
+        self._around = 0
+        """Bytes of a content frame beside its text; 0 as long as none was measured."""
+        self._copies = 1
+        """How often the text stands in such a frame."""
         self._after: bytes | None = None
         """What stands behind it."""
         self._ending: re.Pattern[bytes] | None = None
@@ -75,16 +100,20 @@ class Splice(ABC):
             # its text and nothing else: a frame that is like the one that was learnt but for that has nothing to be looked into.
             # The methods of bytes are used where "in" would read better, since that takes twice as long.
             if data.startswith(self._before):
-                text_end = _text_at(data, len(self._before)).end()
+                start = self._start
+                text_end = _text_at(data, start).end()
                 rest = data[text_end:]
                 if rest == self._after or (
                     self._ending is not None and self._ending.fullmatch(rest)
                 ):
                     self.events += 1
+                    self._text += text_end - start
                     return data
             count = self._plain(data)
             if count:
                 self.events += count
+                around = self._around or self._measure(data)
+                self._text += (len(data) - count * around) // self._copies
                 return data
         out = self._feed(data)
         self._flowing = self.committed and not self.ended and self._rest.size == 0
@@ -119,6 +148,8 @@ class Splice(ABC):
             count = self._plain(whole)
             if count:
                 self.events += count
+                around = self._around or self._measure(whole)
+                self._text += (len(whole) - count * around) // self._copies
                 return whole
         return self._each(split_blocks(whole)[0])
 
@@ -141,16 +172,35 @@ class Splice(ABC):
 
     @property
     def seen(self) -> int:
-        """About how many tokens of output have come: one for each content frame."""
-        return self.events
+        """About how many tokens of output have come."""
+        # A quarter for each byte: that is a quarter for an ASCII character and three quarters for a Chinese one.
+        return estimate_output(-(-max(self._text, 0) // 4), self.events, self._pace)
 
     def usage(self) -> Usage:
-        """Return what the upstream told, or else one token for each content frame, flagged as an estimate."""
+        """Return what the upstream told, or else an estimate that says that it is one."""
         if self.reported is None:
-            return Usage(input=self._estimate_input(), output=self.events, estimated=True)
+            return Usage(input=self._estimate_input(), output=self.seen, estimated=True)
         if self.ended and self.error is None:
             return self.reported
-        return at_least(self.reported, self.events)
+        return at_least(self.reported, self.seen)
+
+    def _measure(self, whole: bytes) -> int:
+        """Learn from the first of these content frames what a frame has beside its text."""
+        frame = whole[: whole.find(b"\n\n") + 2]
+        said = _SAID.search(frame)
+        if said is None:
+            self._around = len(frame) - _TOKEN
+        else:
+            # OpenRouter says what a model thinks twice.
+            self._copies = frame.count(said[1])
+            self._around = len(frame) - self._copies * len(said[1])
+        return self._around
+
+    def _saw(self, text: str) -> None:
+        """Count a content frame that was looked into."""
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        self.events += 1
+        self._text += size
 
     # What a dialect knows.
 
@@ -193,7 +243,8 @@ class Splice(ABC):
         """
         frame = block + b"\n\n"
         count = self._plain(frame) if self.committed else 0
-        self.events += count
+        if count:
+            self._saw("")
         return frame if count else b""
 
     def _feed_any_line_end(self, data: bytes) -> bytes:
@@ -222,11 +273,19 @@ class ChatSplice(Splice):
         *,
         include_usage: bool,
         charge: Callable[[Usage], int] | None = None,
+        pace: float | None = None,
     ) -> None:
-        super().__init__(request_id, flags, estimate_input)
+        super().__init__(request_id, flags, estimate_input, pace=pace)
         self._include_usage = include_usage
         self._charge = charge if include_usage else None
         self._finished = False
+
+    def usage(self) -> Usage:
+        found = super().usage()
+        if self._finished or (self.ended and self.error is None):
+            return found
+        # Some providers tell the usage so far with every chunk.
+        return found._replace(estimated=True)
 
     def _plain(self, whole: bytes) -> int:
         count = _count_plain(whole)
@@ -241,6 +300,9 @@ class ChatSplice(Splice):
         end = _text_at(frame, start).end()
         padding = frame.find(_PADDING, end)
         self._before, self._after = frame[:start], frame[end:]
+        self._start = start
+        if end > start and frame[end : end + 1] == b'"':
+            self._around, self._copies = len(frame) - (end - start), 1
         self._ending = None if padding < 0 else _padded(frame[end : padding + len(_PADDING)])
 
     def _block(self, block: bytes) -> bytes:
@@ -291,7 +353,9 @@ class ChatSplice(Splice):
                 mended = True
             elif not self.committed and isinstance(delta, dict) and _says_something(delta):
                 self.committed = True
-        self.events += self.committed
+        said = "".join(map(_said, choices))
+        if said or (self.committed and not last):
+            self._saw(said)
         if not mended:
             # Some providers tell the usage with the reason for the end, and have no chunk for it.
             return self._with_cost(block, data, chunk) if last else _reframed(block)
@@ -377,6 +441,9 @@ class NamedSplice(Splice):
         if self.OPENING and start >= len(self.OPENING) and len(frame) <= _LEARNABLE:
             end = _text_at(frame, start).end()
             self._before, self._after, self._ending = frame[:start], frame[end:], self.ENDING
+            self._start = start
+            if end > start and frame[end : end + 1] == b'"':
+                self._around, self._copies = len(frame) - (end - start), 1
 
     def _plain(self, whole: bytes) -> int:
         count = whole.count(self.PLAIN)
@@ -404,7 +471,9 @@ class NamedSplice(Splice):
         if not isinstance(document, dict):
             return b""
         kind = document.get("type")
-        self._look(kind if isinstance(kind, str) else "", document)
+        said = self._look(kind if isinstance(kind, str) else "", document)
+        if said is not None:
+            self._saw(said)
         if self.error is not None:
             return b""
         named = _reframed(block, (b"id:", b"retry:"))
@@ -414,8 +483,8 @@ class NamedSplice(Splice):
         return b"event: %b\n%b" % (kind.encode(), named)
 
     @abstractmethod
-    def _look(self, kind: str, document: dict[str, Any]) -> None:
-        """Note what an event of the type ``kind`` tells."""
+    def _look(self, kind: str, document: dict[str, Any]) -> str | None:
+        """Note what an event of the type ``kind`` tells; return what the model says in it, None if it is no content."""
 
     def _conclude(self) -> bytes:
         return self.fail(GatewayError(Kind.DISCONNECTED))
@@ -428,22 +497,34 @@ class MessagesSplice(NamedSplice):
     OPENING = b'"delta":{"type":"text_delta","text":"'
     ENDING = re.compile(rb'" *\} *\} *\n\n')
 
-    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
-        super().__init__(request_id, flags, estimate_input)
+    def __init__(
+        self,
+        request_id: str,
+        flags: Flags,
+        estimate_input: Callable[[], int],
+        *,
+        pace: float | None = None,
+    ) -> None:
+        super().__init__(request_id, flags, estimate_input, pace=pace)
         self._usage: dict[str, Any] = {}
         self._told_output = False
         """The output was told after it had come: what the first event says of it is no count of it."""
+
+    def _plain(self, whole: bytes) -> int:
+        count = super()._plain(whole)
+        # A signature is no text, however long it is.
+        return 0 if count == 1 and b'"signature_delta"' in whole else count
 
     def usage(self) -> Usage:
         found = super().usage()
         if self._told_output:
             return found
-        found = at_least(found, self.events)
+        found = at_least(found, self.seen)
         if self.ended and self.error is None:
             return found
         return found._replace(estimated=True)
 
-    def _look(self, kind: str, document: dict[str, Any]) -> None:
+    def _look(self, kind: str, document: dict[str, Any]) -> str | None:
         if kind == "error" or document.get("error"):
             self._refused(document)
         elif kind == "message_start":
@@ -460,10 +541,11 @@ class MessagesSplice(NamedSplice):
             self.ended = self.committed = True
         elif kind == "content_block_delta":
             self.committed = True
-            self.events += 1
+            return _said_in(document.get("delta"), ("text", "thinking", "partial_json"))
         elif kind == "content_block_start":
             block = document.get("content_block")
             self.committed = self.committed or not _is_empty(block)
+        return None
 
     def _merge(self, usage: object) -> None:
         """Note cumulative counts: a field that is told again replaces, one that is not stays."""
@@ -492,10 +574,20 @@ class ResponsesSplice(NamedSplice):
     OPENING = b""
     ENDING = None
 
-    def __init__(self, request_id: str, flags: Flags, estimate_input: Callable[[], int]) -> None:
-        super().__init__(request_id, flags, estimate_input)
+    def __init__(
+        self,
+        request_id: str,
+        flags: Flags,
+        estimate_input: Callable[[], int],
+        *,
+        keeps: bool = False,
+        pace: float | None = None,
+    ) -> None:
+        """``keeps``: the client did not forbid that the response be kept."""
+        super().__init__(request_id, flags, estimate_input, pace=pace)
         self._response: dict[str, Any] = {}
         self._last = b""
+        self._keeps = keeps
 
     def _plain(self, whole: bytes) -> int:
         count = super()._plain(whole)
@@ -509,7 +601,7 @@ class ResponsesSplice(NamedSplice):
             self._last = out
         return out
 
-    def _look(self, kind: str, document: dict[str, Any]) -> None:
+    def _look(self, kind: str, document: dict[str, Any]) -> str | None:
         response = document.get("response")
         if kind == "error":
             self._refused(document.get("error") or document)
@@ -519,12 +611,16 @@ class ResponsesSplice(NamedSplice):
             self.ended = self.committed = True
         elif kind not in _RESPONSES_METADATA:
             self.committed = True
-            self.events += kind.endswith(".delta")
+            if kind.endswith(".delta"):
+                return _said_in(document, ("delta",))
         if isinstance(response, dict):
             self._response = response
             self.answer_id = self.answer_id or str(response.get("id") or "")
+            if self._keeps and (self.ended or not self.made):
+                self.made = kept(response)
             if self.ended and self.error is None:
                 self.reported = response_usage(response, self._flags)
+        return None
 
     def _error_frame(self, error: GatewayError) -> bytes:
         """Return the failure of the response that the client has been told of, or of one of our own."""
@@ -571,6 +667,27 @@ def _reframed(block: bytes, dropped: tuple[bytes, ...] = (b"id:", b"retry:", b"e
         return block + b"\n\n"
     kept = [line for line in block.splitlines() if not line.startswith(dropped)]
     return b"\n".join(kept) + b"\n\n"
+
+
+def _said(choice: object) -> str:
+    """Return what the model says in a choice of a chat chunk: text, thinking, arguments."""
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict):
+        return ""
+    calls = delta.get("tool_calls")
+    called = [delta.get("function_call")]
+    if isinstance(calls, list):
+        called += [one.get("function") for one in calls if isinstance(one, dict)]
+    said = _said_in(delta, ("content", "reasoning_content", "reasoning", "refusal"))
+    return said + "".join(_said_in(one, ("arguments",)) for one in called)
+
+
+def _said_in(delta: object, names: tuple[str, ...]) -> str:
+    """Return the texts that ``delta`` has under ``names``."""
+    if not isinstance(delta, dict):
+        return ""
+    found = [delta.get(name) for name in names]
+    return "".join([one for one in found if isinstance(one, str)])
 
 
 def _says_something(delta: dict[str, Any]) -> bool:

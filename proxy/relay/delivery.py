@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
+from proxy.relay.outbox import Outbox
+
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nCache-Control: no-cache\r\nX-Accel-Buffering: no\r\n"
 )
@@ -20,14 +22,16 @@ _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 class Delivery:
     """One answer on one client connection; every method is synchronous, and does nothing once the client has left.
 
-    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. HTTP/1.0 knows no chunks: its stream
-    ends with the connection. ``wrote`` is set by every write, for whoever looks from time to time whether there was one.
+    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. What ``write`` is given goes out at the end of
+    the loop's turn, the rest at once and in its order. HTTP/1.0 knows no chunks: its stream ends with the connection. ``wrote`` is set by every write, for whoever looks from time to time whether there was one.
     ``paused_at`` is the loop time of the moment since which the client has not been reading, or None.
     """
 
     __slots__ = (
         "_chunked",
         "_closing",
+        "_outbox",
+        "_sized",
         "_transport",
         "bodiless",
         "fields",
@@ -41,14 +45,18 @@ class Delivery:
     def __init__(
         self,
         transport: asyncio.Transport,
+        outbox: Outbox,
         *,
         fields: bytes,
         http10: bool,
         closing: bool,
     ) -> None:
         self._transport = transport
+        self._outbox = outbox
         self._chunked = not http10
         self._closing = closing or http10
+        self._sized = False
+        """The head of a stream says how long it is."""
         self.fields = fields
         """Header lines for whatever head goes out: request ids, what was dropped."""
         self.head = STREAM_HEAD
@@ -69,6 +77,15 @@ class Delivery:
         """Close the connection after the answer: what the client still sends would be read as its next request."""
         self._closing = True
 
+    def pass_on(self, status: int, lines: bytes, length: int | None) -> None:
+        """Begin the stream with ``status`` and these header lines; ``length`` are its bytes, None if nobody knows."""
+        phrase = _PHRASES.get(status, b"OK")
+        self.head = b"HTTP/1.1 %d %b\r\n%bCache-Control: no-cache\r\n" % (status, phrase, lines)
+        if length is not None:
+            self.head += b"Content-Length: %d\r\n" % length
+            self._chunked = False
+            self._sized = True
+
     def start(self, fields: bytes, data: bytes) -> None:
         """Send the head of a stream together with its first bytes."""
         self.started = True
@@ -80,21 +97,19 @@ class Delivery:
     def write(self, data: bytes) -> None:
         """Send bytes of a stream that has started. Runs once a read."""
         self.wrote = True
-        transport = self._transport
-        if transport.is_closing():
-            return
         size = len(data)
-        if self._chunked and 0 < size < _SIZED:
-            transport.write(b"".join((_SIZES[size], data, b"\r\n")))
+        if self._chunked and 0 < size < _SIZED and not self.bodiless:
+            data = b"".join((_SIZES[size], data, b"\r\n"))
         else:
-            transport.write(self._framed(data))
+            data = self._framed(data)
+        self._outbox.put(self._transport, data)
 
     def finish(self, data: bytes) -> None:
         """Send the last bytes of a stream and its end in one write."""
         self.finished = True
-        ending = b"0\r\n\r\n" if self._chunked else b""
+        ending = b"0\r\n\r\n" if self._chunked and not self.bodiless else b""
         self._send(self._framed(data) + ending)
-        if not self._chunked and not self._transport.is_closing():
+        if not self._chunked and not self._sized and not self._transport.is_closing():
             self._transport.close()
 
     def document(
@@ -110,16 +125,19 @@ class Delivery:
         self._send(b"".join((head, self.fields, fields, closing, b"\r\n", shown)))
 
     def abort(self) -> None:
-        """Drop the client, who does not read."""
+        """Drop the client, who does not read, or to whom nothing else can say that its answer is not whole."""
         self._transport.abort()
 
     def _framed(self, data: bytes) -> bytes:
+        if self.bodiless:
+            return b""
         if not data or not self._chunked:
             return data
         return b"%x\r\n%b\r\n" % (len(data), data)
 
     def _send(self, data: bytes) -> None:
         self.wrote = True
+        self._outbox.flush()
         # A closed uvloop transport raises on write.
         if data and not self._transport.is_closing():
             self._transport.write(data)

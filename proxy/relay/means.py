@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from proxy.billing.objects import Object
 from proxy.billing.tariff import Tariff
 from proxy.billing.wallets import Wallets
 from proxy.config.model import Retry, Streaming
+from proxy.dialects.pace import Paces
 from proxy.errors import GatewayError
 from proxy.metrics import Metrics
+from proxy.relay.outbox import Outbox
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record
 from proxy.relay.way import Ways
@@ -31,12 +34,16 @@ class Means:
     pool: Pool
     queue: Queue
     tariff: Tariff
+    paces: Paces
     wallets: Wallets
     connections: Connections
+    outbox: Outbox
     streaming: Streaming
     retry: Retry
     ways: Ways
     expose: frozenset[str]
     frame_error: Mapping[str, Callable[[GatewayError, str], bytes]]
     settle: Callable[[Record], None]
+    bind: Callable[[Object], object]
+    """Notes what a key has made with a provider, before the key is told of it."""
     metrics: Metrics

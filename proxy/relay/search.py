@@ -100,13 +100,22 @@ class Search:
                 if at >= until or not (in_time or outlook.sooner):
                     if self.tried:
                         return None
-                    raise outlook.error(at)
+                    raise self._nobody(outlook.error(at))
                 back = outlook.at if outlook.at is not None and in_time else until
                 await turn.wait(max(back - at, _LEAST_WAIT))
                 record.queue = now() - started
                 picked = self.pick()
                 if picked is not None:
                     return picked
+
+    def _nobody(self, error: GatewayError) -> GatewayError:
+        """Return what a client is told whom ``error`` leaves without an account."""
+        if self.targets and self.targets[0].account is None:
+            return error
+        away = GatewayError(Kind.HOLDER_AWAY, retry_after=error.retry_after)
+        # 429 where it is only limited, as for anybody.
+        away.status = error.status
+        return away
 
     def date(self, refused: GatewayError) -> None:
         """Let a limit that was met say when somebody is back, which need not be who said no last."""

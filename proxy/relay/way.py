@@ -8,7 +8,7 @@ from urllib.parse import quote
 from proxy.dialects.plan import Plan
 from proxy.routing.seat import Seat
 from proxy.upstream.connections import Origin
-from proxy.upstream.headers import account_lines, head_bytes
+from proxy.upstream.headers import account_lines, head_bytes, passed_lines
 
 _PATH_SAFE = "/?&=:%@,+~!$'()*;-._"
 _MAX_WAYS = 4096
@@ -31,11 +31,14 @@ class Ways:
 
     def of(self, seat: Seat, plan: Plan) -> Way:
         """Return the way of ``plan`` to the account of ``seat``."""
+        if plan.passing is not None:
+            # Its headers are of its own.
+            return self._find(seat, plan)
         named = (seat.name, plan.path, plan.stream)
         way = self._known.get(named)
         if way is None:
             way = self._find(seat, plan)
-            if len(self._known) < _MAX_WAYS:
+            if len(self._known) < _MAX_WAYS and plan.subject is None:
                 self._known[named] = way
         return way
 
@@ -45,10 +48,16 @@ class Ways:
         start = url.find("/", url.find("://") + 3)
         target = quote(url[start:] if start >= 0 else "/", safe=_PATH_SAFE).encode()
         secret = account.api_key.reveal() if account.api_key is not None else None
-        lines = head_bytes(
-            account_lines(provider.auth, secret, stream=plan.stream, agent=self.agent)
-        )
+        passing = plan.passing
+        if passing is None:
+            made = account_lines(provider.auth, secret, stream=plan.stream, agent=self.agent)
+        else:
+            kind, accept = passing.content_type, passing.accept
+            made = passed_lines(
+                provider.auth, secret, content_type=kind, accept=accept, agent=self.agent
+            )
+            made += passing.lines
+        lines = head_bytes(made)
         origin = Origin.of(url, account.proxy)
-        return Way(
-            origin, b"POST %b HTTP/1.1\r\nHost: %b\r\n%b" % (target, origin.host_header, lines)
-        )
+        asked = plan.method.encode(), target, origin.host_header, lines
+        return Way(origin, b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % asked)

@@ -57,6 +57,11 @@ class Catalog:
         self._accounts: dict[str, list[Account]] = {}
         for account in config.accounts:
             self._accounts.setdefault(account.provider, []).append(account)
+        self.called = {
+            **{alias: name for alias, name in ALIASES.items() if name in self._accounts},
+            **{name: name for name in self._accounts},
+        }
+        """What the providers that have an account are called, and which each is."""
         self._families = sorted(
             (
                 (prefix, name)

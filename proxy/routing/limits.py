@@ -8,7 +8,7 @@ paid before the next one goes. So a limit is overstepped by what runs already, a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -78,6 +78,12 @@ class TokenBucket:
         """Return the seconds until the bucket is full, if nothing more is taken."""
         return max(self.full_at - now, 0.0)
 
+    def halve(self, now: float) -> None:
+        """Leave half of what is left to another process. It comes back as whatever is missing does."""
+        left = MINUTE - self.reset(now)
+        if left > 0:
+            self.full_at = max(now, self.full_at) + left / 2
+
     def resized(self, capacity: int, now: float) -> TokenBucket:
         """Return a bucket of another size from which as much is missing as from this one; only a debt outgrows it."""
         missing = self.reset(now) / self._each
@@ -88,6 +94,13 @@ class TokenBucket:
 
     def __repr__(self) -> str:
         return f"<TokenBucket of {self.capacity}, full at {self.full_at:.1f}>"
+
+
+class Missing(NamedTuple):
+    """What is missing from the buckets of a limiter, as the seconds until they are full."""
+
+    requests: float = 0.0
+    tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +211,21 @@ class Limiter:
         self.concurrency = quota.concurrency
         self.quota = quota
 
+    def missing(self, now: float) -> Missing:
+        """Return what is missing, for a process that goes on from here."""
+        requests, tokens = self.requests, self.tokens
+        return Missing(
+            0.0 if requests is None else requests.reset(now),
+            0.0 if tokens is None else tokens.reset(now),
+        )
+
+    def share(self, missing: Missing, now: float) -> None:
+        """Go on from where a process was that ``missing`` is of, and leave half of what is left to it."""
+        for bucket, seconds in ((self.requests, missing.requests), (self.tokens, missing.tokens)):
+            if bucket is not None:
+                bucket.full_at = max(bucket.full_at, now + seconds)
+                bucket.halve(now)
+
     def is_fresh(self, now: float) -> bool:
         """Nothing runs and nothing is missing: a new one would be the same."""
         return not self.running and all(
@@ -243,6 +271,16 @@ def admit(limiters: Sequence[Limiter], tokens: int, now: float) -> Grant | Refus
     return Grant(tuple([(limiter, limiter.take(tokens, now)) for limiter in limiters]))
 
 
+def enter(limiters: Sequence[Limiter]) -> Grant | Refusal:
+    """Let a call in that is no request by the minute, such as one that reads what is there: it takes a slot and nothing else."""
+    for limiter in limiters:
+        if limiter.concurrency is not None and limiter.is_full:
+            return Refusal(Limit.CONCURRENCY, limiter.concurrency, UNKNOWN_WAIT, limiter.model)
+    for limiter in limiters:
+        limiter.running += 1
+    return Grant(tuple([(limiter, 0) for limiter in limiters]))
+
+
 class Left(NamedTuple):
     """What a limit has left: ``reset`` seconds from now it is whole again."""
 
@@ -267,11 +305,16 @@ def standing(limiters: Sequence[Limiter], now: float) -> Standing:
     return Standing(requests, tokens)
 
 
+_WHOLE = Missing()
+
+
 class KeyLimits:
     """The limits of all keys, by key and by key and model. Unused keys cost nothing after a ``sweep``."""
 
     def __init__(self, models: Iterable[Model], concurrency: int) -> None:
         self._limiters: dict[tuple[str, str | None], Limiter] = {}
+        self._shared: Mapping[tuple[str, str | None], Missing] = {}
+        self._shared_at = -math.inf
         self.adopt(models, concurrency)
 
     def adopt(self, models: Iterable[Model], concurrency: int) -> None:
@@ -303,6 +346,21 @@ class KeyLimits:
         self._limiters = {
             name: one for name, one in self._limiters.items() if not one.is_fresh(now)
         }
+        self._shared = {
+            name: one for name, one in self._shared.items() if self._shared_at + max(one) > now
+        }
+
+    def missing(self, now: float) -> dict[tuple[str, str | None], Missing]:
+        """Return what is missing of each limit, where something is."""
+        found = {name: one.missing(now) for name, one in self._limiters.items()}
+        return {name: one for name, one in found.items() if any(one)}
+
+    def share(self, missing: Mapping[tuple[str, str | None], Missing], now: float) -> None:
+        """Go on from where another process was, and leave half of what is left of every limit to it."""
+        for name, one in self._limiters.items():
+            one.share(missing.get(name, _WHOLE), now)
+        # The others are made when their keys call.
+        self._shared, self._shared_at = missing, now
 
     def __len__(self) -> int:
         return len(self._limiters)
@@ -318,7 +376,11 @@ class KeyLimits:
         limiter = self._limiters.get(name)
         if limiter is None:
             quota = Quota(rpm, tpm, concurrency)
-            limiter = self._limiters[name] = Limiter(quota, now, name[1])
+            shared = name in self._shared or now < self._shared_at + MINUTE
+            began = self._shared_at if shared else now
+            limiter = self._limiters[name] = Limiter(quota, began, name[1])
+            if shared:
+                limiter.share(self._shared.get(name, _WHOLE), began)
             return limiter
         was = limiter.quota
         if was.rpm != rpm or was.tpm != tpm or was.concurrency != concurrency:

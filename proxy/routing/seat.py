@@ -14,7 +14,7 @@ from proxy.config.model import Cooldown as Times
 from proxy.providers import Provider
 from proxy.routing.budget import Budget
 from proxy.routing.cooldown import Cause, Cooldown, Evidence, State
-from proxy.routing.limits import UNKNOWN_WAIT, Limiter, Quota
+from proxy.routing.limits import UNKNOWN_WAIT, Limiter, Missing, Quota
 from proxy.routing.ratelimits import Reading
 
 _MAX_MODELS = 256
@@ -75,7 +75,7 @@ class Seat:
     """An account at work: what it carries, and what keeps it from carrying more."""
 
     __slots__ = (
-        "account", "benched", "budget", "cooldowns", "empty_until", "enabled", "limiter", "name",
+        "_elsewhere", "account", "benched", "budget", "cooldowns", "empty_until", "enabled", "limiter", "name",
         "priority", "provider", "spent", "spent_until", "told", "turn", "weight",
     )  # fmt: skip
 
@@ -86,6 +86,8 @@ class Seat:
         self.priority = account.priority
         self.weight = account.weight
         self.limiter = Limiter(Quota(account.rpm, account.tpm, account.concurrency), now)
+        self._elsewhere = 0
+        """How many calls of another process run there."""
         self.enabled = True
         """False: an operator took it out."""
         self.spent = False
@@ -106,6 +108,25 @@ class Seat:
     @property
     def in_flight(self) -> int:
         return self.limiter.running
+
+    def share(self, missing: Missing, now: float, wall: float) -> None:
+        """Go on from where another process was, and leave half of what is left of every limit to it."""
+        self.limiter.share(missing, now)
+        if self.budget is not None:
+            self.budget.share(wall)
+            self.spend(0, now, wall)
+
+    def elsewhere(self, running: int) -> None:
+        """Have ``running`` calls of another process count among those that run."""
+        self.limiter.running += running - self._elsewhere
+        self._elsewhere = running
+
+    def alone(self, now: float, wall: float) -> None:
+        """Have everything again: the other process has ended."""
+        self.elsewhere(0)
+        if self.budget is not None:
+            self.budget.alone()
+            self.spend(0, now, wall)
 
     def adopt(
         self, account: Account, provider: Provider, times: Times, now: float, wall: float

@@ -11,7 +11,7 @@ from proxy.billing.books import RETRY_AFTER
 from proxy.config.model import Key
 from proxy.dialects import border
 from proxy.dialects.conversation import Conversation
-from proxy.dialects.counting import COUNT, make_count_plan
+from proxy.dialects.counting import make_count_plan, told_count
 from proxy.dialects.embeddings import check as check_embedding
 from proxy.dialects.embeddings import make_embedding_plan
 from proxy.dialects.fields import boolean, needed_string
@@ -25,7 +25,7 @@ from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
 from proxy.routing.limits import Grant, Limiter, Refusal, admit, standing
-from proxy.server import gemini_path, listing, read_on
+from proxy.server import gemini_path, read_on, stored
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
@@ -58,15 +58,21 @@ async def count_tokens(gateway: Gateway, exchange: Exchange) -> None:
     await _count(gateway, exchange, "messages")
 
 
+async def count_input_tokens(gateway: Gateway, exchange: Exchange) -> None:
+    """POST /v1/responses/input_tokens."""
+    await _count(gateway, exchange, "responses")
+
+
 async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
     """Tell the tokens of a request: as the upstream counts them where it can, else estimated."""
     key = gateway.identify(exchange)
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=False)
+    asked, route = await read_asked(gateway, exchange, key, dialect, streams=False)
+    route = await stored.hold(gateway, key, asked, route)
     try:
-        await _carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
+        await carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
-        exchange.json(200, {COUNT[dialect]: asked.estimate_input()})
+        exchange.json(200, told_count(dialect, asked.estimate_input()))
 
 
 async def generate_content(gateway: Gateway, exchange: Exchange) -> None:
@@ -87,44 +93,6 @@ async def embeddings(gateway: Gateway, exchange: Exchange) -> None:
 async def embed_content(gateway: Gateway, exchange: Exchange) -> None:
     """POST /{v1,v1beta}/models/{id}:embedContent and :batchEmbedContents."""
     await _embed(gateway, exchange, "gemini")
-
-
-async def models(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models and /v1beta/models."""
-    key = gateway.identify(exchange)
-    names = [name for name in gateway.catalog.listed() if _may_call(gateway, key, name)]
-    shape = listing.shape_of(exchange.path, exchange.request.headers)
-    pricing = partial(_pricing, gateway, key)
-    exchange.json(200, listing.render(names, shape, int(gateway.clock()), pricing))
-
-
-async def model(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /v1/models/{id} and /v1beta/models/{id}, whose id may hold slashes."""
-    key = gateway.identify(exchange)
-    name = gemini_path.name_in(exchange.path)
-    gateway.route(key, name, param="model")
-    shape = listing.shape_of(exchange.path, exchange.request.headers)
-    pricing = partial(_pricing, gateway, key)
-    exchange.json(200, listing.render_one(name, shape, int(gateway.clock()), pricing))
-
-
-async def front_page(gateway: Gateway, exchange: Exchange) -> None:
-    """GET /: what this is, for whoever opens the base URL in a browser."""
-    base = (
-        gateway.config.server.public_url
-        or f"http://{exchange.request.headers.get('host', 'localhost')}"
-    )
-    lines = (
-        f"Splice {gateway.version}: one URL and one key for every model.",
-        "",
-        f"OpenAI SDKs      base_url = {base}/v1",
-        f"Anthropic SDKs   base_url = {base}   (Google's SDKs too)",
-        f"Claude Code      ANTHROPIC_BASE_URL={base}",
-        f"Models           GET {base}/v1/models",
-        f"Health           {base}/healthz  {base}/readyz",
-        "Your key goes into Authorization: Bearer, or x-api-key.",
-    )
-    exchange.text("\n".join(lines) + "\n")
 
 
 async def hello(_: Gateway, exchange: Exchange) -> None:
@@ -181,13 +149,14 @@ async def _model_call(
             "The gateway cannot keep its books; try again later.",
             retry_after=RETRY_AFTER,
         )
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=streams, check=check)
+    asked, route = await read_asked(gateway, exchange, key, dialect, streams=streams, check=check)
     asked.embeds = make is make_embedding_plan
+    route = await stored.hold(gateway, key, asked, route)
     strict = gateway.config.translation.strict
-    await _carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
+    await carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
 
 
-async def _asked(
+async def read_asked(
     gateway: Gateway,
     exchange: Exchange,
     key: Key,
@@ -195,8 +164,12 @@ async def _asked(
     *,
     streams: bool,
     check: Callable[[str, dict[str, Any]], None] = border.check,
+    find: Callable[[str], Route] | None = None,
 ) -> tuple[Asked, Route]:
-    """Read the request of ``key``; return it parsed, with the route of the model that it names."""
+    """Read the request of ``key``; return it parsed, with the route of the model that it names.
+
+    ``find`` looks for the route of a request whose body goes as it is.
+    """
     exchange.record.key_hash = key.hash
     began = gateway.now()
     body = await read_body(exchange.request, gateway.config.server.max_body)
@@ -208,7 +181,7 @@ async def _asked(
     called = gemini_path.called(exchange.path, exchange.query) if dialect == "gemini" else None
     name = called.model if called is not None else _model_name(document)
     exchange.record.model_asked = name
-    route = gateway.route(key, name)
+    route = gateway.route(key, name) if find is None else find(name)
     exchange.record.model = route.name
     if called is None:
         edited = _apply(document, route)
@@ -235,11 +208,12 @@ async def _asked(
         recall=partial(_recall, gateway, key),
         remember=partial(_remember, gateway, key),
         array=called is not None and called.array,
+        sealed=find is not None,
     )
     return asked, route
 
 
-async def _carry(
+async def carry(
     gateway: Gateway,
     exchange: Exchange,
     key: Key,
@@ -273,13 +247,17 @@ async def _carry(
         tokens=tokens,
         quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
         wallets=() if counting else gateway.means.wallets.of(key),
-        fallbacks=_fallbacks(gateway, key, route),
+        fallbacks=fallbacks(gateway, key, route),
     )
-    running = _run(gateway, exchange, call, grant, partial(_left, limiters, asked.dialect, fields))
-    await (read_on.outlive(gateway, call, running) if gateway.reads_on else running)
+    running = run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
+    if call.watch is not None and not asked.stream:
+        await read_on.look_after(exchange, gateway, call, call.watch, running)
+    else:
+        outlives = gateway.reads_on or call.watch is not None
+        await (read_on.outlive(gateway, call, running) if outlives else running)
 
 
-async def _run(
+async def run(
     gateway: Gateway, exchange: Exchange, call: Call, grant: Grant, left: Callable[[Gateway], bytes]
 ) -> None:
     """Run a call that was let in; ``left`` returns the header lines of one that has taken nothing after all."""
@@ -304,11 +282,11 @@ async def _run(
             exchange.delivery.fields = left(gateway)
         else:
             grant.release(_used(exchange.record), gateway.now())
-        if isinstance(guard, Guard):
+        if isinstance(guard, Guard) and guard.flow is call:
             guard.flow = None
 
 
-def _left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
+def left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
     """Return ``fields`` with what is left of the limits now."""
     return fields + limit_fields(standing(limiters, gateway.now()), dialect, gateway.clock())
 
@@ -334,7 +312,7 @@ def _about(asked: Asked) -> int:
     return prompt + wanted
 
 
-def _fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
+def fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
     """Return the routes of the model's fallbacks that ``key`` may call."""
     if not route.fallbacks:
         return []
@@ -366,22 +344,6 @@ def _apply(document: dict[str, Any], route: Route) -> bool:
             document[name] = value
             edited = True
     return edited
-
-
-def _may_call(gateway: Gateway, key: Key, name: str) -> bool:
-    route = gateway.catalog.resolve(name)
-    return route is not None and route.is_open_to(key.models)
-
-
-def _pricing(gateway: Gateway, key: Key, name: str) -> dict[str, str] | None:
-    """Return what ``key`` pays for ``name`` where its first target answers; None if nobody knows."""
-    route = gateway.catalog.resolve(name)
-    if route is None:
-        return None
-    first = route.targets[0]
-    return gateway.means.tariff.pricing(
-        first.provider, first.model, route.name, key.price_multiplier, gateway.clock()
-    )
 
 
 def _recall(gateway: Gateway, key: Key, conversation: Conversation) -> None:

@@ -17,6 +17,7 @@ from proxy.dialects.messages.encode import write_error as write_messages_error
 from proxy.dialects.responses.shapes import write_error as write_responses_error
 from proxy.errors import GatewayError, Kind
 from proxy.relay.delivery import Delivery
+from proxy.relay.outbox import Outbox
 from proxy.relay.record import Record
 from proxy.server.gemini_path import is_geminis
 from proxy.server.guard import Guard, Written
@@ -50,6 +51,7 @@ class Exchange:
         self,
         request: web.BaseRequest,
         request_id: str,
+        outbox: Outbox,
         *,
         now: float,
         draining: bool,
@@ -79,6 +81,7 @@ class Exchange:
             fields += cors_fields(origin, cors)
         self.delivery = Delivery(
             transport,
+            outbox,
             fields=fields.encode(),
             http10=request.version == HttpVersion10,
             closing=draining or not request.keep_alive,
@@ -90,7 +93,10 @@ class Exchange:
 
     def answering(self) -> None:
         """Note that bytes go out past aiohttp, which must not answer too."""
-        cast(Guard, self.request.protocol).answering = True
+        guard = cast(Guard, self.request.protocol)
+        guard.answering = True
+        if guard.is_last:
+            self.delivery.close_after()
 
     def json(self, status: int, document: Any, fields: bytes = b"") -> None:
         """Answer with a JSON document."""
@@ -98,13 +104,15 @@ class Exchange:
         self.record.status = status
         self.delivery.document(status, fields, orjson.dumps(document))
 
-    def text(self, text: str) -> None:
-        """Answer with plain text."""
+    def page(self, body: bytes, kind: bytes) -> None:
+        """Answer with a document of the content type ``kind``."""
         self.answering()
         self.record.status = 200
-        self.delivery.document(
-            200, b"", text.encode("utf-8", "replace"), kind=b"text/plain; charset=utf-8"
-        )
+        self.delivery.document(200, b"", body, kind=kind)
+
+    def text(self, text: str) -> None:
+        """Answer with plain text."""
+        self.page(text.encode("utf-8", "replace"), b"text/plain; charset=utf-8")
 
     def empty(self, status: int, fields: bytes) -> None:
         """Answer with a head alone."""

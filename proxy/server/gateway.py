@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,14 +21,22 @@ from proxy.relay.call import Call
 from proxy.relay.means import Means
 from proxy.routing.catalog import Catalog, Route
 from proxy.routing.limits import KeyLimits
+from proxy.routing.offers import Offers
 from proxy.routing.pool import Pool
 from proxy.server.auth import identify
+from proxy.server.documents import Documents
 from proxy.server.exchange import Exchange, address_of, cors_fields
 from proxy.server.failures import Failures
 from proxy.server.guard import Written
+from proxy.server.handover import Before, NotUpgraded, Upgraded
 from proxy.server.tokens import Digits
 
 Endpoint = Callable[["Gateway", Exchange], Awaitable[None]]
+
+
+async def no_upgrade() -> Upgraded:
+    """Raise NotUpgraded."""
+    raise NotUpgraded("only `splice serve` can be upgraded in place")
 
 
 @dataclass(slots=True)
@@ -47,17 +55,23 @@ class Gateway:
     directory: Directory
     """Of the keys that are not configuration; ``keyring`` has those too."""
     memory: Memory
+    offers: Offers
     log: Log
     clock: Callable[[], float]
     """The time of day."""
     now: Callable[[], float]
     """The loop's time."""
-    routes: Callable[[Exchange], Endpoint]
+    routes: Callable[[Exchange, Mapping[str, str]], Endpoint]
+    documents: Documents
     version: str
     started: float
     """When it was made, in the loop's time."""
     reload: Callable[[], Awaitable[list[Change]]] = field(init=False, repr=False)
     """Go by the configuration file as it is now; raises ConfigError. Set by whoever runs the gateway."""
+    upgrade: Callable[[], Awaitable[Upgraded]] = no_upgrade
+    """Have another process take this one's place; raises NotUpgraded. Set by the daemon."""
+    before: Before | None = None
+    """The process whose place this one took, until it has ended."""
     draining: bool = False
     """Each answer is the last one on its connection."""
     closing: bool = False
@@ -84,12 +98,13 @@ class Gateway:
         exchange = Exchange(
             request,
             "req_" + self.digits.take(26),
+            self.means.outbox,
             now=self.now(),
             draining=self.draining,
             cors=self.config.server.cors_origins,
         )
         try:
-            await self.routes(exchange)(self, exchange)
+            await self.routes(exchange, self.catalog.called)(self, exchange)
         except GatewayError as error:
             self._refuse(exchange, error)
         except ConnectionResetError:

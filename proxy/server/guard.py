@@ -48,6 +48,8 @@ _USUAL = frozenset(("keep-alive", "Keep-Alive", "close"))
 _HOPS = frozenset(("keep-alive", "close", "upgrade", "http2-settings", "te", ""))
 """What a Connection header may name. Any other name tells the proxies on the way to drop a header: X-Forwarded-For, say."""
 
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+
 
 class Flow(Protocol):
     """What feeds an answer and can be held back while its client does not read."""
@@ -95,17 +97,26 @@ class Guard(RequestHandler):
     """One client's connection."""
 
     __slots__ = (
-        "_address", "_body", "_flow", "_has_sent", "_head_timeout", "_head_timer", "answering", "body_wire", "local",
+        "_address", "_body", "_chunked", "_flow", "_has_sent", "_head_timeout", "_head_timer", "_tail", "answering", "begun", "body_wire",
+        "is_last", "local",
     )  # fmt: skip
 
     def __init__(self, server: Server, limits: Limits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self.answering = False
         """Whether bytes of the current answer have gone to the transport past aiohttp."""
+        self.begun = False
+        """Whether the handler of the last request that was taken out of the queue has been called."""
+        self.is_last = False
+        """Whether no request will be read behind those that have come."""
         self.local = False
         """Whether the client came over a unix socket."""
         self._address: str | None = None
         self._body: StreamReader | None = None
+        self._chunked = False
+        """Whether that body comes in chunks."""
+        self._tail = b""
+        """The last bytes that have come of such a body."""
         self.body_wire = 0
         """Bytes that have come since the last head, of a body that did not come with it: its framing included."""
         self._flow: Flow | None = None
@@ -147,10 +158,21 @@ class Guard(RequestHandler):
         in_head = self._body is None or self._body.is_eof()
         before = self._request_count
         super().data_received(data)
-        if self._request_count != before:
+        fresh = self._request_count - before
+        if fresh:
             message, body = self._messages[-1]
-            if not in_head and not isinstance(message, RawRequestMessage):
+            was_chunked, self._chunked, connects = self._chunked, False, False
+            if isinstance(message, RawRequestMessage):
+                self._chunked, connects = message.chunked, message.method == "CONNECT"
+            elif not in_head:
                 self._break_body()
+            if (
+                connects
+                or (was_chunked and not in_head)
+                or (fresh > 1 and self._has_doubtful_end())
+            ):
+                self._read_no_further()
+            self._tail = b""
             self._body = body
             self.body_wire = 0
             self._disarm()
@@ -160,6 +182,31 @@ class Guard(RequestHandler):
             self._has_sent = True
             if self._head_timer is None:
                 self._arm()
+        if self._chunked and (fresh or not in_head):
+            self._look_at_last_chunk(data)
+
+    # Requests behind which aiohttp's parser cannot be trusted with another one. It keeps the last trailer of a body in chunks
+    # and makes it the first header of the next request: behind a proxy that passes trailers on and shares its connections,
+    # that is somebody else's. And the body of a CONNECT it takes for a request.
+
+    def _look_at_last_chunk(self, data: bytes) -> None:
+        """Read no further if there are trailers, or may be: an ordinary last chunk is also the end of a packet."""
+        self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
+        body = self._body
+        if body is not None and body.is_eof() and self._tail != _LAST_CHUNK:
+            self._read_no_further()
+
+    def _has_doubtful_end(self) -> bool:
+        """Tell whether such a one is among the requests that came before the last."""
+        *before, _ = self._messages
+        return any(
+            isinstance(one, RawRequestMessage) and (one.chunked or one.method == "CONNECT")
+            for one, _ in before
+        )
+
+    def _read_no_further(self) -> None:
+        self.is_last = True
+        self.close()
 
     @property
     def busy(self) -> bool:
@@ -178,7 +225,11 @@ class Guard(RequestHandler):
         body = self._body
         if body is None or body.is_eof():
             return
-        if self._current_request is not None:
+        if (
+            not self.begun
+            or self._current_request is not None
+            or any(one is body for _, one in self._messages)
+        ):
             body.set_exception(
                 GatewayError(
                     Kind.INVALID_REQUEST, "The body's chunks are not framed as they should be."
@@ -294,6 +345,12 @@ class Server(web.Server):
         """Whether a request is anywhere between its first byte and the last one of its answer."""
         return any(cast(Guard, guard).busy for guard in self.connections)
 
+    def hang_up(self) -> None:
+        """Close the connections on which no request is under way."""
+        for guard in list(self.connections):
+            if not cast(Guard, guard).busy:
+                guard.force_close()
+
     def enter(self, address: str | None) -> bool:
         """Count a new connection, or return False if it is one too many; None is a unix socket."""
         if self._count >= self._limits.connections:
@@ -332,14 +389,17 @@ class Server(web.Server):
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         # Made for malformed requests as well, so this is where every answer begins.
-        cast(Guard, protocol).answering = False
+        guard = cast(Guard, protocol)
+        guard.answering = guard.begun = False
         return _Request(
             message, payload, protocol, writer, task, self._loop, client_max_size=self._limits.body
         )
 
     def _admit(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse | Written]:
         # Not a coroutine: one frame less for every request that is fine.
-        fault = _head_fault(request, local=cast(Guard, request.protocol).local)
+        guard = cast(Guard, request.protocol)
+        guard.begun = True
+        fault = _head_fault(request, local=guard.local)
         return self._handler(request) if fault is None else _refuse(fault)
 
 
@@ -365,8 +425,13 @@ def _head_fault(request: web.BaseRequest, *, local: bool) -> str | None:
             token.strip() for token in connection.lower().split(",")
         ):
             return "the Connection header names more than keep-alive, close, upgrade and te"
-    if request.version == HttpVersion10 and hdrs.TRANSFER_ENCODING in headers:
-        return "HTTP/1.0 has no Transfer-Encoding: its body has a Content-Length"
+    codings = headers.getall(hdrs.TRANSFER_ENCODING, ())
+    if codings:
+        if request.version == HttpVersion10:
+            return "HTTP/1.0 has no Transfer-Encoding: its body has a Content-Length"
+        # aiohttp takes an empty one for none, and a length beside it for the body's.
+        if len(codings) > 1 or codings[0].lower() != "chunked":
+            return "the Transfer-Encoding is not chunked alone"
     return None
 
 

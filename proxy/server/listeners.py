@@ -29,23 +29,69 @@ class CannotListen(Exception):
     """A socket could not be had; the message says who has it, or what is wrong with it."""
 
 
+class Inheritance:
+    """Listening sockets of the process whose place this one takes, by section and address; those that nobody takes are closed."""
+
+    def __init__(self, numbers: Mapping[str, Sequence[int]]) -> None:
+        """``numbers`` are those of the descriptors. Raises CannotListen."""
+        self._sockets = {
+            name: [_adopted(number, name, "the process before") for number in found]
+            for name, found in numbers.items()
+        }
+
+    def take(self, name: str) -> list[socket.socket]:
+        """Return the sockets of ``name``, once."""
+        return self._sockets.pop(name, [])
+
+    def close(self) -> None:
+        for found in self._sockets.values():
+            close_all(found)
+        self._sockets.clear()
+
+
+_NOTHING = Inheritance({})
+
+
 def open_sockets(
-    addresses: Sequence[Address], environ: Mapping[str, str], section: str
-) -> list[socket.socket]:
-    """Return bound sockets for the ``addresses`` of ``section``; raises CannotListen, having closed those that it had opened."""
-    opened: list[socket.socket] = []
+    addresses: Sequence[Address],
+    environ: Mapping[str, str],
+    section: str,
+    inherited: Inheritance = _NOTHING,
+) -> dict[str, list[socket.socket]]:
+    """Return bound sockets for the ``addresses`` of ``section``, by ``inheritable_as``.
+
+    What is ``inherited`` is not opened again. Raises CannotListen, having closed those that it had opened.
+    """
+    opened: dict[str, list[socket.socket]] = {}
     with ExitStack() as undo:
-        undo.callback(close_all, opened)
+        undo.callback(close_named, opened)
         for address in addresses:
-            match address:
-                case TcpAddress():
-                    opened += _tcp(address, section, environ)
-                case UnixAddress():
-                    opened.append(_unix(address.path))
-                case SystemdAddress():
-                    opened += _inherited(address.name, environ)
+            name = inheritable_as(section, address)
+            opened.setdefault(name, []).extend(
+                inherited.take(name) or _opened(address, section, environ)
+            )
         undo.pop_all()
     return opened
+
+
+def inheritable_as(section: str, address: object) -> str:
+    """Return the name under which the sockets of an address are handed on."""
+    return f"{section} {address}"
+
+
+def _opened(address: Address, section: str, environ: Mapping[str, str]) -> list[socket.socket]:
+    match address:
+        case TcpAddress():
+            return _tcp(address, section, environ)
+        case UnixAddress():
+            return [_unix(address.path)]
+        case SystemdAddress():
+            return _inherited(address.name, environ)
+
+
+def close_named(sockets: Mapping[str, list[socket.socket]]) -> None:
+    for found in sockets.values():
+        close_all(found)
 
 
 def close_all(sockets: list[socket.socket]) -> None:
@@ -56,8 +102,8 @@ def close_all(sockets: list[socket.socket]) -> None:
 class OwnSocket:
     """A unix socket in a directory of the daemon's own, whose file goes when the daemon does."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it, making the directory; raises CannotListen."""
+    def __init__(self, path: Path, inherited: Inheritance = _NOTHING) -> None:
+        """Open it, making the directory, unless it is ``inherited``; raises CannotListen."""
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -66,7 +112,8 @@ class OwnSocket:
                 "name another with [state] directory"
             ) from error
         self.path = path
-        self.socket = _unix(path)
+        self.name = inheritable_as("admin", "socket")
+        (self.socket,) = inherited.take(self.name) or [_unix(path)]
         self._identity = _identity(path)
 
     def remove(self) -> None:
@@ -210,7 +257,7 @@ def _inherited(name: str, environ: Mapping[str, str]) -> list[socket.socket]:
         undo.callback(close_all, sockets)
         for index, found in enumerate(names):
             if found == name:
-                sockets.append(_adopted(_FIRST_FD + index, name))
+                sockets.append(_adopted(_FIRST_FD + index, name, "systemd"))
         undo.pop_all()
     if not sockets:
         others = f", found only {', '.join(map(repr, names))}" if names else ""
@@ -230,19 +277,19 @@ def _handed_over(environ: Mapping[str, str]) -> list[str]:
     return [names[index] if index < len(names) else "" for index in range(int(count))]
 
 
-def _adopted(number: int, name: str) -> socket.socket:
+def _adopted(number: int, name: str, giver: str) -> socket.socket:
     """Return the socket with this number, which has to accept connections; no process that is started later inherits it."""
     try:
         one = socket.socket(fileno=number)
         accepts = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise CannotListen(
-            f"cannot use what systemd handed over as {name!r}: {error.strerror}"
+            f"cannot use what {giver} handed over as {name!r}: {error.strerror}"
         ) from error
     if not accepts:
         one.close()
         raise CannotListen(
-            f"found a socket named {name!r} from systemd that accepts no connections; "
+            f"found a socket named {name!r} from {giver} that accepts no connections; "
             "its unit needs ListenStream= and Accept=no"
         )
     one.set_inheritable(False)

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, gemini_path, usage
+from proxy.server import (
+    endpoints,
+    front,
+    gemini_path,
+    media,
+    models,
+    native,
+    passthrough,
+    stored,
+    usage,
+)
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -15,22 +25,28 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/messages": {"POST": endpoints.messages},
     "/v1/messages/count_tokens": {"POST": endpoints.count_tokens},
     "/v1/responses": {"POST": endpoints.responses},
+    "/v1/responses/input_tokens": {"POST": endpoints.count_input_tokens},
     "/v1/embeddings": {"POST": endpoints.embeddings},
-    "/v1/models": {"GET": endpoints.models},
-    "/v1beta/models": {"GET": endpoints.models},
+    **{path: passthrough.methods(path) for path in media.PATHS if "{id}" not in path},
+    "/v1/models": {"GET": models.every},
+    "/v1beta/models": {"GET": models.every},
     "/v1/usage": {"GET": usage.period},
     "/v1/usage/requests": {"GET": usage.history},
     "/v1/key": {"GET": usage.key},
-    "/": {"GET": endpoints.front_page},
+    "/": {"GET": front.front_page},
+    "/openapi.json": {"GET": front.document},
+    "/llms.txt": {"GET": front.document},
+    "/llms-full.txt": {"GET": front.document},
     "/api/hello": {"GET": endpoints.hello},
     "/healthz": {"GET": endpoints.healthz},
     "/readyz": {"GET": endpoints.readyz},
 }
 
 _NAMED: Mapping[str, Mapping[str, Endpoint]] = {
-    "/v1/models/": {"GET": endpoints.model},
-    "/v1beta/models/": {"GET": endpoints.model},
+    "/v1/models/": {"GET": models.one},
+    "/v1beta/models/": {"GET": models.one},
     "/v1/usage/": {"GET": usage.request},
+    "/docs/": {"GET": front.document},
 }
 """Beginnings of paths that end in somebody's name."""
 
@@ -47,9 +63,10 @@ _GEMINI: Mapping[str, Mapping[str, Endpoint]] = {
 _LONGEST_WORD = 24
 """Characters of the longest word in a path that are shown where the path is nobody's: keys are longer."""
 _LONGEST_PATH = 100
+_NOBODY: Mapping[str, str] = {}
 
 
-def find(exchange: Exchange) -> Endpoint:
+def find(exchange: Exchange, providers: Mapping[str, str] = _NOBODY) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
     method = exchange.request.method
@@ -60,6 +77,11 @@ def find(exchange: Exchange) -> Endpoint:
         exchange.record.route = _shown(path)
         methods = _named(path)
     if methods is None:
+        if native.provider_in(path, providers) is not None:
+            if exchange.request.method == "OPTIONS":
+                return endpoints.options(native.METHODS)
+            exchange.delivery.bodiless = exchange.request.method == "HEAD"
+            return native.serve
         raise _unknown(path)
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
@@ -80,12 +102,15 @@ def find(exchange: Exchange) -> Endpoint:
 
 def template(path: str) -> str:
     """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
-    if path in TABLE:
+    if path in TABLE or path == native.TEMPLATE:
         return path
+    passed = media.template(path)
+    if passed is not None:
+        return passed
     for beginning in _NAMED:
         if path.startswith(beginning):
             return gemini_path.template(path) or beginning + "{id}"
-    return OTHER
+    return stored.template(path) or OTHER
 
 
 def _shown(path: str) -> str:
@@ -101,10 +126,14 @@ def _named(path: str) -> Mapping[str, Endpoint] | None:
     method = gemini_path.method_of(path)
     if method is not None:
         return _GEMINI[method]
+    passed = media.template(path)
+    if passed is not None:
+        return passthrough.methods(passed)
     for beginning, methods in _NAMED.items():
         if path.startswith(beginning) and path != beginning:
             return methods
-    return None
+    taken = stored.methods_of(path)
+    return dict.fromkeys(taken, stored.response) if taken else None
 
 
 def _unknown_method(path: str) -> GatewayError:

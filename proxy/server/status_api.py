@@ -25,6 +25,9 @@ def shown(gateway: Gateway, call: AdminCall) -> Document:
         "accounts": len(states),
         "accounts_available": sum(one.standing not in _OUT for one in states),
         "requests_in_flight": len(gateway.calls),
+        "process_before": None
+        if gateway.before is None
+        else {"pid": gateway.before.pid, "requests_in_flight": gateway.before.in_flight},
         "requests_queued": len(gateway.means.queue),
         "ledger_behind": gateway.books.behind,
         "ledger_takes_calls": gateway.books.open_for_calls,

@@ -51,21 +51,36 @@ async def probe(
     started = loop.time()
     dialect = provider.dialects[0]
     url = provider.url(dialect, provider.probe or _MODELS[dialect], account.base_url)
-    heard = _Answer(loop)
+    heard = Heard(loop, _MAX_KEPT)
     error: GatewayError | None
     try:
-        origin = Origin.of(url, account.proxy)
-        request = _request(url, origin, dialect, provider.auth, account.api_key, agent)
-        await _exchange(await _connect(connections, origin, connect), request, heard, answer)
-        error = _fault(heard)
+        await ask(url, account, provider, connections, heard, connect, answer, agent)
+        error = fault(heard)
     except GatewayError as failed:
         error = failed
     return Probed(url, heard.status, loop.time() - started, error)
 
 
-def _request(
+async def ask(
+    url: str,
+    account: Account,
+    provider: Provider,
+    connections: Connections,
+    heard: Heard,
+    connect: float,
+    answer: float,
+    agent: bytes,
+) -> None:
+    """GET ``url`` with the account's credential; raises GatewayError if no whole answer came."""
+    origin = Origin.of(url, account.proxy)
+    request = get_request(url, origin, provider.dialects[0], provider.auth, account.api_key, agent)
+    await exchange(await _connect(connections, origin, connect), request, heard, answer)
+
+
+def get_request(
     url: str, origin: Origin, dialect: Dialect, auth: Auth, secret: Secret | None, agent: bytes
 ) -> bytes | list[bytes]:
+    """Return a GET of ``url`` with the account's credential. Raises GatewayError for one that cannot be sent."""
     revealed = secret.reveal() if secret is not None else None
     target = url[url.index("/", url.index("://") + 3) :].encode()
     try:
@@ -86,8 +101,8 @@ async def _connect(connections: Connections, origin: Origin, limit: float) -> Co
         raise GatewayError(kind, evidence=failed.detail) from failed
 
 
-async def _exchange(
-    connection: Connection, request: bytes | list[bytes], heard: _Answer, limit: float
+async def exchange(
+    connection: Connection, request: bytes | list[bytes], heard: Heard, limit: float
 ) -> None:
     """Let ``heard`` hear the answer, or at least its status if that is a refusal; raise what kept it from that."""
     connection.send(request, heard)
@@ -103,10 +118,10 @@ async def _exchange(
         raise GatewayError(Kind.DISCONNECTED, evidence=f"connection: {failure}")
 
 
-def _fault(heard: _Answer) -> GatewayError | None:
+def fault(heard: Heard) -> GatewayError | None:
     """Return what is wrong with an answer, or None."""
     status = heard.status or 0
-    body = b"".join(heard.parts)
+    body = heard.text
     if status in (404, 405):
         return GatewayError(
             Kind.NOT_FOUND,
@@ -122,24 +137,31 @@ def _fault(heard: _Answer) -> GatewayError | None:
     return None
 
 
-class _Answer:
+class Heard:
     """A receiver that keeps the beginning of an answer. ``end`` is why there is no whole one, or None."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        """``most`` is how many bytes are enough."""
         self.status: int | None = None
         self.headers: dict[bytes, bytes] = {}
         self.parts: list[bytes] = []
         self.end: asyncio.Future[Failure | None] = loop.create_future()
-        self._size = 0
+        self.size = 0
+        """Of the whole answer, as far as it has come."""
+        self._most = most
+
+    @property
+    def text(self) -> bytes:
+        return b"".join(self.parts)
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self.status = status
         self.headers = headers
 
     def body(self, data: bytes) -> None:
-        if self._size < _MAX_KEPT:
+        if self.size < self._most:
             self.parts.append(data)
-            self._size += len(data)
+        self.size += len(data)
 
     def complete(self) -> None:
         self._ends(None)

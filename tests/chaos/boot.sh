@@ -13,7 +13,7 @@ ip link set lo up
 systemd-sysusers splice.conf && systemd-tmpfiles --create splice.conf && systemctl daemon-reload
 # What the guide says, and what it cannot: that OpenAI is here, since there is no network. All of it has to succeed.
 sed 's|^provider = "openai"|&\nbase_url = "http://127.0.0.1:9900/v1"|' /guide.sh >/followed.sh
-/opt/splice/bin/python -c "
+/opt/splice/current/bin/python -c "
 import asyncio
 from proxy.demo import provider
 async def main():
@@ -31,8 +31,8 @@ report units "$(systemctl is-enabled splice.socket splice.service | xargs)"
 systemctl stop splice.socket splice.service
 
 printf sk-splice-boot >/etc/splice/secrets/client
-printf demo >/root/upstream-key
-chmod 0600 /root/upstream-key
+printf demo >/etc/splice/upstream-key
+chmod 0600 /etc/splice/upstream-key
 cat >/etc/splice/config.toml <<TOML
 [server]
 listen = ["systemd:public"]
@@ -55,10 +55,10 @@ mkdir -p /etc/systemd/system/splice.service.d
 # A loop that hangs when it is asked to, and a watchdog that does not take all day.
 cat >/etc/systemd/system/splice.service.d/boot.conf <<'UNIT'
 [Service]
-LoadCredential=upstream:/root/upstream-key
+LoadCredential=upstream:/etc/splice/upstream-key
 WatchdogSec=2s
 ExecStart=
-ExecStart=/opt/splice/bin/python -c "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60)); from proxy.cli import main; sys.exit(main(sys.argv[1:]))" -c /etc/splice/config.toml serve
+ExecStart=/opt/splice/current/bin/python -c "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(60)); from proxy.cli import main; sys.exit(main(sys.argv[1:]))" -c /etc/splice/config.toml serve
 UNIT
 systemctl daemon-reload
 systemctl start splice.socket
@@ -88,6 +88,22 @@ report restart "$(systemctl restart splice.service && echo ok)"
 wait $!
 report call-after-restart "$(call)"
 report streamed "$(cat /streamed-code) $(grep -c '^data: \[DONE\]' /streamed)"
+
+pid=$(show MainPID)
+(call true >/streamed-code; cp /answer /streamed) &
+sleep 0.5
+splice -c /etc/splice/config.toml upgrade >/upgraded
+report upgrade "$(sed 's/[0-9]\{1,\})/N)/g' /upgraded)"
+report main-is-another "$([ "$(show MainPID)" != "$pid" ] && echo yes)"
+wait $!
+report streamed-over-the-upgrade "$(cat /streamed-code) $(grep -c '^data: \[DONE\]' /streamed)"
+report call-after-upgrade "$(call)"
+sleep 1
+report old-has-ended "$([ -e "/proc/$pid" ] || echo yes)"
+report state-after-upgrade "$(show ActiveState) $(show NRestarts)"
+# Nobody started it but the process that is gone, and yet it is looked after.
+kill -KILL "$(show MainPID)"
+report call-after-upgrade-and-kill "$(call)"
 
 sed -i 's/^listen/lisen/' /etc/splice/config.toml
 systemctl restart splice.service

@@ -72,12 +72,10 @@ def _arm(step: str) -> None:
     match what:
         case "half a write":
             setattr(os, "pwrite", _half)  # noqa: B010 - a narrower type
-        case "pwrite" | "fdatasync" | "ftruncate" | "posix_fallocate":
+        case "pwrite" | "fdatasync" | "ftruncate" | "posix_fallocate" | "link":
             setattr(os, what, _around(when, getattr(os, what)))
         case "unlink":
             Path.unlink = _around(when, Path.unlink)  # type: ignore[method-assign]
-        case "rename":
-            Path.rename = _around(when, Path.rename)  # type: ignore[method-assign]
         case "INSERT INTO requests":
             aiosqlite.Connection.executemany = _around_sql(  # type: ignore[method-assign]
                 when, what, aiosqlite.Connection.executemany

@@ -17,21 +17,21 @@ GUIDE = ROOT / "docs" / "install.md"
 _BOOT = """
 set -e
 mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-cp -a "$2/." "$1/root/"
-cp "$3"/*.sh "$1/root/"
-: >"$1/root/etc/machine-id"
-cat >"$1/root/etc/systemd/system/boot-test.service" <<UNIT
+mkdir "$1/upper" "$1/work" "$1/machine"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/machine"
+cp -a "$2/." "$1/machine/"
+cp "$3"/*.sh "$1/machine/"
+: >"$1/machine/etc/machine-id"
+cat >"$1/machine/etc/systemd/system/boot-test.service" <<UNIT
 [Unit]
 After=basic.target
 [Service]
 Type=oneshot
 ExecStart=/bin/sh /boot.sh
 UNIT
-systemd-nspawn --quiet -D "$1/root" --register=no --keep-unit --private-network --boot -- \\
+systemd-nspawn --quiet -D "$1/machine" --register=no --keep-unit --private-network --boot -- \\
     --unit=boot-test.service </dev/null >"$4/console" 2>&1 || true
-for one in report journal errors; do cp "$1/root/$one" "$4/" || true; done
+for one in report journal errors; do cp "$1/machine/$one" "$4/" || true; done
 """
 
 pytestmark = [
@@ -94,6 +94,13 @@ def test_the_service_lives_up_to_its_unit(booted):
         "restart": "ok",
         "call-after-restart": "200",
         "streamed": "200 1",
+        "upgrade": "upgraded: 0.1.0 (process N) -> 0.1.0 (process N)",
+        "main-is-another": "yes",
+        "streamed-over-the-upgrade": "200 1",
+        "call-after-upgrade": "200",
+        "old-has-ended": "yes",
+        "state-after-upgrade": "active 0",
+        "call-after-upgrade-and-kill": "200",
         # It is not tried again until somebody calls or starts it.
         "faulty": "failed 78 0",
         "call-after-repair": "200",

@@ -22,7 +22,7 @@ from proxy.billing.ledger import _INSERT, _POISON
 from proxy.config import ConfigError, loads
 from proxy.dialects import border, refusal
 from proxy.dialects import embeddings as vectors
-from proxy.dialects.counting import COUNT, make_count_plan
+from proxy.dialects.counting import make_count_plan
 from proxy.dialects.fields import boolean
 from proxy.dialects.gemini import native as gemini_native
 from proxy.dialects.plan import Asked, dropped_header, make_plan
@@ -258,7 +258,7 @@ def requests(client: str, data: bytes) -> None:
         _refusable(client, error)
         return
     makers: list[Callable[..., Any]] = [partial(make_plan, strict=bool(shape & 2))]
-    if client in COUNT:
+    if client != "chat":
         makers.append(make_count_plan)
     for upstream in UPSTREAMS:
         provider = _provider(upstream, official=bool(shape & 1))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.integration.gateway import config_text
+from tests.integration.wire import Answered, Wire, request
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,10 +39,14 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 
 class Daemon:
-    """One run of ``splice serve``."""
+    """One run of ``splice serve``, and what takes its place in an upgrade."""
 
     def __init__(self, process: asyncio.subprocess.Process, ear: socket.socket, log: Path) -> None:
         self.process = process
+        self.main = process.pid
+        """The process that systemd would send signals to."""
+        self.pids = [process.pid]
+        """All that were, the present one last."""
         self.log = log
         self._ear = ear
         self._heard: list[str] = []
@@ -49,9 +56,14 @@ class Daemon:
         """What it has told systemd so far."""
         while True:
             try:
-                self._heard.append(self._ear.recv(4096).decode())
+                said = self._ear.recv(4096).decode()
             except BlockingIOError:
                 return self._heard
+            self._heard.append(said)
+            name, _, value = said.partition("=")
+            if name == "MAINPID":
+                self.main = int(value)
+                self.pids.append(self.main)
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -65,14 +77,61 @@ class Daemon:
                 assert self.process.returncode is None, self.log.read_text()
                 await asyncio.sleep(0.01)
 
+    @property
+    def directory(self) -> Path:
+        return self.log.parent
+
     def asked(self, number: int) -> None:
         """Send it a signal."""
-        self.process.send_signal(number)
+        os.kill(self.main, number)
 
     async def ended(self, within: float = 20) -> int:
         """Wait for its end; return its exit code."""
+        return await self.end_of(self.main, within)
+
+    async def end_of(self, pid: int, within: float = 20) -> int:
+        """The same of one of ``pids``. One that another has started is our child once that has ended, as it is systemd's."""
         async with asyncio.timeout(within):
-            return await self.process.wait()
+            if pid == self.process.pid:
+                return await self.process.wait()
+            while True:
+                with suppress(ChildProcessError):
+                    ended, status = os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222
+                    if ended:
+                        return os.waitstatus_to_exitcode(status)
+                await asyncio.sleep(0.01)
+
+    async def admin(self, method: str, path: str) -> Answered:
+        """Ask the admin API at ``/api/v1/path``, over its socket."""
+        wire = await Wire.open(str(self.directory / "state" / "admin.sock"))
+        try:
+            wire.send(request(method, f"/api/v1/{path}", b"", host=""))
+            return await wire.answer()
+        finally:
+            wire.close()
+
+    async def upgraded(self, within: float = 60) -> dict[str, Any]:
+        """Have it upgraded; return what it answers, once systemd has been told."""
+        before = self.main
+        async with asyncio.timeout(within):
+            answered = await self.admin("POST", "upgrade")
+            assert answered.status == 200, (answered.body, self.log.read_text())
+            while self.heard and self.main == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return dict(answered.json)
+
+    def alive(self) -> list[int]:
+        """Return those of ``pids`` that run."""
+        return [pid for pid in self.pids if Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def kill(self) -> None:
+        """End what is left of it."""
+        assert self.heard is not None
+        for pid in self.pids:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                if pid != self.process.pid:
+                    os.waitpid(pid, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +149,14 @@ async def started(
     environ: Mapping[str, str] | None = None,
     *,
     ready: bool = True,
+    command: Sequence[str] = ("-W", "error", "-m", "proxy"),
 ) -> AsyncIterator[Daemon]:
-    """Run ``splice serve`` on the configuration ``text``, from its READY on; it is killed if it outlives the block."""
+    """Run ``splice serve`` on the configuration ``text``, from its READY on; it is killed if it outlives the block.
+
+    ``command`` is what Python is told to run.
+    """
     handed = handed or Handed((), ())
+    adopt_orphans()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="splice-daemon-")))
         config, log = directory / "config.toml", directory / "log"
@@ -107,7 +171,7 @@ async def started(
             "-c",
             _STARTER,
             ",".join(map(str, numbers)),
-            *("-W", "error", "-m", "proxy", "serve", "-c", str(config)),
+            *(*command, "serve", "-c", str(config)),
             cwd=ROOT,
             env={
                 **{name: os.environ[name] for name in kept if name in os.environ},
@@ -125,9 +189,14 @@ async def started(
                 await daemon.says("READY=1")
             yield daemon
         finally:
-            if process.returncode is None:
-                process.kill()
+            daemon.kill()
             await process.wait()
+
+
+def adopt_orphans() -> None:
+    """Have what our children leave behind be ours, as it would be systemd's: then its end can be waited for."""
+    subreaper = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
+    assert ctypes.CDLL(None, use_errno=True).prctl(subreaper, 1, 0, 0, 0) == 0
 
 
 def on_a_port() -> socket.socket:

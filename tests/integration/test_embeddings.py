@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from google.genai import types
 
 from tests.integration import spoken
 from tests.integration.gateway import config_text, gateway, in_front_of, upstream
@@ -61,7 +62,8 @@ async def test_the_two_dialects_agree(front, asynchronous):
         answer = await google.call(
             google.models.embed_content,
             model=model,
-            contents=["one text", "another"],
+            # For a model with "gemini" in its name the SDK makes one content of plain texts.
+            contents=[types.UserContent("one text"), types.UserContent("another")],
             config={"output_dimensionality": 8},
         )
         vectors.append([one.values for one in answer.embeddings])

@@ -200,6 +200,19 @@ async def test_a_body_may_come_in_chunks():
         assert (await wire.answer()).status == 200
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/healthz", "/v1/nothing"])
+async def test_what_has_trailers_is_the_last_request_on_its_connection_and_told_so(path):
+    async with in_front_of([spoken.told("openai-chat")]) as (front, _):
+        body = encoded(body_of("chat"))
+        chunked = spoken.chunk(body) + b"0\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n"
+        wire = await front.wire()
+        head = f"POST {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        wire.send(head.encode() + chunked + request("GET", "/healthz"))
+        answered = await wire.answer()
+        assert answered.headers["connection"] == "close"
+        assert await wire.rest() == b""
+
+
 @pytest.mark.parametrize(
     "data",
     [

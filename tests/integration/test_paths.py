@@ -52,7 +52,8 @@ async def test_the_front_page_is_a_few_lines_for_people():
         answered = await wire.answer()
     lines = answered.body.decode().splitlines()
     assert len(lines) == 8
-    assert "http://llm.example:8443/v1" in answered.body.decode()
+    for path in ("/v1", "/docs/index.md", "/llms.txt", "/openapi.json"):
+        assert f"http://llm.example:8443{path}" in answered.body.decode()
     assert answered.headers["content-type"].startswith("text/plain")
 
 

@@ -30,8 +30,8 @@ def installed(tmp_path_factory):
     into = tmp_path_factory.mktemp("installed")
     prefix = into / "prefix"
     made(into, prefix)
-    (prefix / "bin").mkdir(parents=True)
-    (prefix / "bin" / "splice").symlink_to(Path(sys.executable).with_name("splice"))
+    (prefix / "current" / "bin").mkdir(parents=True)
+    (prefix / "current" / "bin" / "splice").symlink_to(Path(sys.executable).with_name("splice"))
     return into, prefix
 
 
@@ -84,8 +84,8 @@ def test_what_is_installed_and_removed_again(tmp_path):
         "usr/local/lib/sysusers.d/splice.conf",
         "usr/local/lib/tmpfiles.d/splice.conf",
     }
-    assert (tmp_path / "usr/local/bin/splice").readlink() == Path("/opt/splice/bin/splice")
-    (tmp_path / "opt/splice/pyvenv.cfg").touch()
+    assert (tmp_path / "usr/local/bin/splice").readlink() == Path("/opt/splice/current/bin/splice")
+    (tmp_path / "opt/splice/releases").mkdir()
     made(tmp_path, "/opt/splice", "uninstall")
     assert tree(tmp_path) == {"etc/splice/config.toml"}
 
@@ -101,7 +101,7 @@ def test_an_existing_configuration_is_kept(tmp_path):
 def test_units_name_the_prefix_that_was_chosen(installed):
     into, prefix = installed
     service = (into / "usr/local/lib/systemd/system/splice.service").read_text()
-    assert f"ExecStart={prefix}/bin/splice -c /etc/splice/config.toml serve\n" in service
+    assert f"ExecStart={prefix}/current/bin/splice -c /etc/splice/config.toml serve\n" in service
     assert "/opt/splice" not in service
 
 
@@ -132,7 +132,7 @@ def test_the_backup_is_the_command_with_a_file_of_its_own_and_old_ones_go(instal
         '[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = []\n[state]\ndirectory = "state"\n'
     )
     daemon = subprocess.Popen(
-        [prefix / "bin/splice", "-c", config, "serve"], stderr=subprocess.PIPE
+        [prefix / "current/bin/splice", "-c", config, "serve"], stderr=subprocess.PIPE
     )
     assert any(b'"ready"' in line for line in daemon.stderr or ())
     daemon.terminate()

@@ -148,3 +148,25 @@ def test_what_systemd_had_no_room_for_is_told_later(ear, notifier):
     assert len(heard(ear)) == sent - 1
     one.beat(0.25, "serving")
     assert heard(ear) == ["STOPPING=1", "READY=1", "WATCHDOG=1", "STATUS=serving"]
+
+
+def test_whoever_is_replaced_says_by_whom_and_then_no_more(ear, notifier):
+    one = notifier(WATCHDOG_USEC="1000000")
+    one.ready()
+    one.replaced_by(4711)
+    one.beat(100.0, "draining")
+    one.reloading()
+    one.ready()
+    one.stopping()
+    assert heard(ear) == ["READY=1", "MAINPID=4711"]
+
+
+def test_whoever_replaces_is_silent_until_it_is_ready(ear):
+    one = Notifier({"NOTIFY_SOCKET": ear.getsockname(), "WATCHDOG_USEC": "1000000"}, silent=True)
+    one.reloading()
+    one.beat(100.0, "serving")
+    assert heard(ear) == []
+    one.ready()
+    one.beat(100.25, "serving")
+    one.close()
+    assert heard(ear) == ["READY=1", "WATCHDOG=1", "STATUS=serving"]

@@ -78,10 +78,13 @@ class Contents:
         parts: list[Part] = []
         for part in content.objects("parts"):
             self._read(part, parts)
+            if role == "user" and "functionCall" in part.values:
+                raise invalid(
+                    f"{part.path}.functionCall",
+                    f'`{part.path}`: found a functionCall of the user, expected it in a content of the role "model".',
+                )
         if role == "user":
-            if any(isinstance(part, Call) for part in parts):
-                raise content.wrong("role", '"model", since it calls a function')
-            # Sealed thinking is the model's too, and no provider takes it in a user's mouth.
+            # A seal is the model's, and has no words that could be lost.
             parts = [part for part in parts if not isinstance(part, Redacted)]
         return Turn(role, parts)
 

@@ -71,3 +71,14 @@ def part_of(kind: str, text: str) -> dict[str, Any]:
 
 def summary_of(text: str) -> dict[str, str]:
     return {"type": "summary_text", "text": text}
+
+
+def kept(response: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what OpenAI keeps of ``response``, by kind and id: it and its items, to which later requests may refer."""
+    name = response.get("id")
+    if response.get("store") is False or not isinstance(name, str):
+        return []
+    output = response.get("output")
+    items = output if isinstance(output, list) else []
+    ids = [item.get("id") for item in items if isinstance(item, dict)]
+    return [("response", name), *(("item", one) for one in ids if isinstance(one, str))]

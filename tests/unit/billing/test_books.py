@@ -12,7 +12,7 @@ import pytest
 
 from proxy.billing import books as module
 from proxy.billing import ledger as ledger_module
-from proxy.billing import reading
+from proxy.billing import reading, upkeep
 from proxy.billing.books import Books
 from proxy.billing.database import connect
 from proxy.billing.entry import COLUMNS, PROGRESS, encode
@@ -46,15 +46,16 @@ async def opened(tmp_path, log, retain=90 * 86_400.0, wall=NOW):
     return await Books.open(tmp_path / "state", log, wall=lambda: wall, retain=retain)
 
 
-async def killed(books):
+async def killed(books, *, handed_over=False):
     """Let go of everything, as the system does for a process that is killed: nothing is booked, nothing said."""
     books._thread.shutdown()
     journal = books._journal
     os.close(journal._descriptor)
     journal._descriptor = -1
     await books.ledger._reader.close()
-    await books.ledger._writer.close()
-    os.close(books._lock)
+    if not handed_over:
+        await books.ledger._writer.close()
+    os.close(books._lingering if handed_over else books._lock)
 
 
 @asynccontextmanager
@@ -563,7 +564,7 @@ async def test_old_requests_go_and_their_sums_stay(tmp_path, log):
         for day in range(6):
             books.settle(row(day, started=STARTED - day * DAY * 1_000_000))
         await books.book()
-        await books._tidy()
+        await books._upkeep.run(NOW)
         assert sorted(rows_in(tmp_path)) == ids(0, 1, 2, 3)
         assert rows_in(tmp_path, "SELECT sum(requests) FROM usage_daily_v1") == [6]
         assert rows_in(tmp_path, "SELECT folded_until FROM standing") == ["2026-11-15"]
@@ -574,7 +575,7 @@ async def test_nothing_goes_while_the_sums_are_wrong(tmp_path, log, said):
         books.settle(row(1, started=STARTED - 4 * DAY * 1_000_000))
         await books.book()
         await books.ledger._writer.execute("UPDATE usage_daily SET price_micro = 8")
-        await books._tidy()
+        await books._upkeep.run(NOW)
         assert rows_in(tmp_path) == ids(1)
     assert "2026-11-14: price_micro is 9 in requests and 8 in the daily sums" in said()
 
@@ -583,7 +584,7 @@ async def test_a_request_of_a_day_that_is_gone_still_counts(tmp_path, log):
     async with the_books(tmp_path, log, retain=DAY, wall=NOW) as books:
         books.settle(row(1, started=STARTED - 4 * DAY * 1_000_000))
         await books.book()
-        await books._tidy()
+        await books._upkeep.run(NOW)
         books.settle(row(2, started=STARTED - 4 * DAY * 1_000_000))
         await books.book()
         rows, days = reading.sums_of_requests(), reading.sums_of_days()
@@ -593,12 +594,12 @@ async def test_a_request_of_a_day_that_is_gone_still_counts(tmp_path, log):
 
 
 async def test_a_log_of_the_database_that_grows_is_told(tmp_path, log, said, monkeypatch):
-    monkeypatch.setattr(module, "_LARGE_LOG", 4096)
+    monkeypatch.setattr(upkeep, "_LARGE_LOG", 4096)
     async with the_books(tmp_path, log) as books:
-        await books._tidy()
+        await books._upkeep.run(NOW)
         books.settle(row(1))
         await books.book()
-        await books._tidy()
+        await books._upkeep.run(NOW)
     assert said().count("the database's log is large") >= 1
 
 

@@ -95,7 +95,8 @@ def test_the_next_segment_is_made_ahead_of_need(journal):
     while journal.end.offset <= SIZE // 2:
         journal.append(b"S" * 100)
     synced(journal)
-    assert journal.path(2).with_suffix(".spare").stat().st_size == SIZE
+    (spare,) = journal.directory.glob("*.spare")
+    assert spare.stat().st_size == SIZE
     assert journal.segments() == [1]
     while journal.end.segment == 1:
         journal.append(b"S" * 100)
@@ -103,7 +104,7 @@ def test_the_next_segment_is_made_ahead_of_need(journal):
     assert not list(journal.directory.glob("*.spare"))
 
 
-def test_a_spare_that_comes_too_late_is_thrown_away(journal):
+def test_a_spare_that_comes_too_late_is_the_one_after(journal):
     while journal.end.offset <= SIZE // 2:
         journal.append(b"S" * 100)
     work = journal.begin_sync()
@@ -111,8 +112,40 @@ def test_a_spare_that_comes_too_late_is_thrown_away(journal):
         journal.append(b"T" * 100)
     work.run()
     journal.end_sync(work)
-    assert not list(journal.directory.glob("*.spare"))
     assert records(journal, 2) == [b"T" * 100]
+    while journal.end.segment == 2:
+        journal.append(b"U" * 100)
+    assert not list(journal.directory.glob("*.spare"))
+    assert records(journal, 3) == [b"U" * 100]
+
+
+def test_two_processes_never_take_the_same_number(journal):
+    other = Journal(journal.directory, size=SIZE)
+    other.open(alone=False)
+    wanted: dict[Journal, list[bytes]] = {}
+    for number in range(200):
+        one = (journal, other)[number % 2]
+        assert one.append(b"S%d" % number * 40)
+        wanted.setdefault(one, []).append(b"S%d" % number * 40)
+        if one.needs_sync and number % 7 == 0:
+            synced(one)
+    for one, another in ((journal, other), (other, journal)):
+        mine = [found for segment in another.others(1) for found in records(one, segment)]
+        assert mine == wanted[one]
+    assert not set(journal.others(1)) & set(other.others(1))
+    other.close()
+
+
+def test_the_spare_of_a_process_on_its_way_out_is_left_alone(journal):
+    while journal.end.offset <= SIZE // 2:
+        journal.append(b"S" * 100)
+    synced(journal)
+    other = Journal(journal.directory, size=SIZE)
+    other.open(alone=False)
+    while journal.end.segment == 1:
+        assert journal.append(b"S" * 100)
+    assert (other.end.segment, journal.end.segment) == (2, 3)
+    other.close()
 
 
 def test_a_spare_that_was_left_behind_is_removed(journal):

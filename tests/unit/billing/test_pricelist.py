@@ -16,7 +16,7 @@ import pytest
 from genai_prices.data import providers
 
 from proxy.billing.imported import GENAI_NAMES, SERVICES
-from proxy.billing.pricelist import BUNDLED, IMPORTED, PriceList, read
+from proxy.billing.pricelist import BUNDLED, IMPORTED, PriceList, read, stated
 from proxy.billing.prices import RATES, Price, cost_micro
 from proxy.config import ConfigError
 from proxy.usage import Usage, inclusive
@@ -39,7 +39,7 @@ def test_the_bundled_file_keeps_the_notice_of_its_source():
 def test_every_table_of_the_bundled_file_is_a_price():
     for name, told in orjson.loads(BYTES)["providers"].items():
         for table in told["models"]:
-            rows = table.get("prices", {k: v for k, v in table.items() if k not in ("id", "match")})
+            rows = stated(table)
             assert Price.parse(rows), (name, table)
             assert set(rows if isinstance(rows, dict) else rows[0]) & set(RATES)
 

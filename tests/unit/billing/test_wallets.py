@@ -10,6 +10,7 @@ from proxy.billing.credit import Hold, Lacking, Short, Terms
 from proxy.billing.spent import Spent
 from proxy.billing.wallets import Drawn, Wallets, terms_of
 from proxy.config.model import Key
+from tests.unit.billing.rows import row
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 FREE = Key(name="free", hash="f" * 64)
@@ -145,3 +146,69 @@ def test_what_is_counted_is_the_credit_the_allowance_and_the_budget_of_its_windo
     assert wallet.credit == 300
     assert wallet.credit_left(NOON) == 500
     assert wallet.budget_left(NOON) == 4_980
+
+
+# Two processes that settle.
+
+
+def test_each_of_two_processes_leaves_half_of_what_is_left_to_the_other():
+    old, new = Wallets([PREPAID]), Wallets([PREPAID])
+    held(old, PREPAID, 200)
+    shared = old.held()
+    assert shared == {"key:k": 200}
+    old.share({}, NOON)
+    new.share(shared, NOON)
+    for one in (old, new):
+        found = one.hold(one.of(PREPAID), 401, NOON)
+        assert found == Short(Lacking.CREDIT, "key:k", 401, 400)
+        assert left(one) == 800, "what is told is all that is left"
+        held(one, PREPAID, 400)
+        assert isinstance(one.hold(one.of(PREPAID), 1, NOON), Short)
+
+
+def test_the_halves_do_not_grow_with_what_is_spent():
+    wallets = Wallets([PREPAID])
+    wallets.share({}, NOON)
+    wallets.settle(held(wallets, PREPAID, 300), 300, NOON)
+    found = wallets.hold(wallets.of(PREPAID), 201, NOON)
+    assert found == Short(Lacking.CREDIT, "key:k", 201, 200)
+
+
+def test_half_of_a_budget_too_and_nothing_of_one_that_is_overdrawn():
+    wallets = Wallets()
+    wallets.set_terms("key:k", Terms(budget=101))
+    wallets.share({}, NOON)
+    assert isinstance(wallets.hold(wallets.of(PREPAID), 51, NOON), Short)
+    wallets.settle(held(wallets, PREPAID, 50), 150, NOON)
+    wallets.alone()
+    wallets.share({}, NOON)
+    found = wallets.hold(wallets.of(PREPAID), 1, NOON)
+    assert isinstance(found, Short)
+    assert found.left == -49, "what is missing is not halved"
+
+
+def test_who_is_alone_again_has_everything_that_the_other_one_has_not_spent():
+    wallets = Wallets([PREPAID])
+    wallets.share({"key:k": 200}, NOON)
+    wallets.hear(row(key_name="k", price_micro=150, key_drawn_micro=150))
+    wallets.alone()
+    assert left(wallets) == 850
+    assert isinstance(wallets.hold(wallets.of(PREPAID), 850, NOON), Hold)
+
+
+def test_what_another_process_settled_is_charged_as_it_says():
+    wallets = Wallets([MEMBER])
+    wallets.set_terms("key:k", Terms(prepaid=True, allowance=100))
+    wallets.set_terms("team:red", Terms(budget=2_000))
+    wallets.hear(row(started=int(NOON * 1e6), key_name="k", team="red", price_micro=150, key_drawn_micro=90))  # fmt: skip
+    assert left(wallets) == 40 + 910
+    team = wallets.get("team:red")
+    assert team is not None
+    assert team.budget_left(NOON) == 1_850
+
+
+def test_nothing_is_charged_to_who_has_no_wallet():
+    wallets = Wallets([PREPAID])
+    wallets.hear(row(key_name="other", team="red"))
+    wallets.hear(row(key_name="other"))
+    assert left(wallets) == 1_000

@@ -173,7 +173,8 @@ async def test_a_stream_breaks_after_a_few_words(gemini_client):
 
 async def test_texts_are_embedded(gemini_client, openai_client):
     answer = await gemini_client.models.embed_content(
-        model="demo-gemini-embedding", contents=["same", "other"]
+        model="demo-gemini-embedding",
+        contents=[types.UserContent("same"), types.UserContent("other")],
     )
     same, other = (embedding.values for embedding in answer.embeddings)
     assert same != other

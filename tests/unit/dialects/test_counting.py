@@ -122,3 +122,29 @@ def test_other_upstreams_count_for_a_gemini_client(offered, path, document):
     answer = plan.answer(DOCUMENT)
     answer.feed(json.dumps(document).encode())
     assert answer.finish() == b'{"totalTokens":17}'
+
+
+def of_responses() -> Asked:
+    one = asked("responses")
+    one.document = {
+        "model": "client's", "input": "Hi", "previous_response_id": "resp_1", "store": False, "max_output_tokens": 9,
+    }  # fmt: skip
+    return one
+
+
+def test_a_responses_clients_question_goes_to_openai_without_what_that_does_not_take():
+    plan = make_count_plan(of_responses(), BUILTIN["openai"], "gpt-6")
+    assert plan is not None
+    assert (plan.native, plan.path) == (True, "/v1/responses/input_tokens")
+    assert json.loads(plan.body) == {
+        "model": "gpt-6",
+        "input": "Hi",
+        "previous_response_id": "resp_1",
+    }
+    answer = plan.answer(DOCUMENT)
+    answer.feed(b'{"object": "response.input_tokens", "input_tokens": 17}')
+    assert json.loads(answer.finish()) == {"object": "response.input_tokens", "input_tokens": 17}
+
+
+def test_of_those_who_speak_responses_only_who_says_so_is_asked():
+    assert make_count_plan(of_responses(), provider("openai-responses"), "m") is None

@@ -380,3 +380,41 @@ def test_a_limit_is_set_where_gemini_looks_for_it(fields):
     assert "max_output_tokens" not in config
     other = make_plan(one, provider("openai-chat"), "m", strict=True)
     assert json.loads(other.body)["max_tokens"] == 20
+
+
+@pytest.mark.parametrize("is_document", [DOCUMENT, EVENTS])
+@pytest.mark.parametrize(
+    ("fields", "told", "made"),
+    [
+        ({}, {}, ["response", "item"]),
+        ({"store": True}, {"store": True}, ["response", "item"]),
+        ({"store": False}, {}, []),
+        ({}, {"store": False}, []),
+    ],
+)
+def test_what_the_provider_keeps_is_known_from_the_answer(is_document, fields, told, made):
+    stream = not is_document
+    one = asked("responses", input="Hi", stream=stream, **fields)
+    plan = make_plan(one, provider("openai-responses"), "m", strict=False)
+    answer = plan.answer(is_document)
+    response = {**spoken.document("openai-responses"), **told}
+    if is_document:
+        answer.feed(json.dumps(response).encode())
+        answer.finish()
+    else:
+        created = {**response, "output": []}
+        answer.feed(spoken.event({"type": "response.created", "response": created}))
+        assert [kind for kind, _ in answer.made] == made[:1]
+        answer.feed(spoken.event({"type": "response.completed", "response": response}))
+    assert [kind for kind, _ in answer.made] == made
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages", "gemini"])
+def test_of_other_dialects_nothing_is_kept(dialect):
+    one = asked(dialect, input="Hi", contents=[{"parts": [{"text": "Hi"}]}])
+    native = {"chat": "openai-chat", "messages": "anthropic", "gemini": "gemini"}[dialect]
+    plan = make_plan(one, provider(native), "m", strict=False)
+    answer = plan.answer(DOCUMENT)
+    answer.feed(json.dumps(spoken.document(native)).encode())
+    answer.finish()
+    assert list(answer.made) == []

@@ -13,8 +13,10 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Provider
 from proxy.relay.attempt import MAX_DOCUMENT, MAX_HELD, Attempt, Delivered, Refused
 from proxy.relay.delivery import Delivery
+from proxy.relay.outbox import Outbox
 from proxy.upstream.http1 import Failure
 from tests.integration import spoken
+from tests.unit.relay.turns import at_once
 
 EVENTS = {b"content-type": b"text/event-stream"}
 DOCUMENT = {b"content-type": b"application/json"}
@@ -51,7 +53,11 @@ class Host:
     def __init__(self, *, stream: bool) -> None:
         self.client = Client()
         self.delivery = Delivery(
-            cast(asyncio.Transport, self.client), fields=b"", http10=False, closing=False
+            cast(asyncio.Transport, self.client),
+            Outbox(at_once()),
+            fields=b"",
+            http10=False,
+            closing=False,
         )
         self.wants_stream = stream
         self.told: list[str] = []
@@ -62,6 +68,10 @@ class Host:
     def first_content(self, now: float) -> bytes:
         self.told.append("first content")
         return b"x-late: 1\r\n"
+
+    def passes(self, answer: Any, status: int, headers: Any) -> None:
+        self.wants_stream = answer.form != "document"
+        self.told.append(f"passes {answer.form}")
 
     def settle(self, answer: Any) -> None:
         # The books are closed before the last frame goes out.

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.relay.delivery import Delivery
+from proxy.relay.outbox import Outbox
+from tests.unit.relay.turns import at_once
 
 
 class Transport:
@@ -39,7 +41,7 @@ class Transport:
 def delivery(*, http10: bool = False, closing: bool = False) -> tuple[Delivery, Transport]:
     transport: Any = Transport()
     return Delivery(
-        transport, fields=b"x-request-id: r\r\n", http10=http10, closing=closing
+        transport, Outbox(at_once()), fields=b"x-request-id: r\r\n", http10=http10, closing=closing
     ), transport
 
 

@@ -98,3 +98,15 @@ def test_one_window_follows_the_other_without_a_gap(period, wall):
     assert window(period, end)[0] == end
     assert window(period, start) == (start, end)
     assert window(period, start - 1)[1] == start
+
+
+def test_of_a_budget_half_of_what_is_left_is_another_processes():
+    budget = Budget(Decimal("0.000100"), "day")
+    budget.add(40, NOON)
+    budget.share(NOON)
+    budget.add(29, NOON)
+    assert not budget.is_spent(NOON)
+    budget.add(1, NOON)
+    assert budget.is_spent(NOON)
+    budget.alone()
+    assert not budget.is_spent(NOON)

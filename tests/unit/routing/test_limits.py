@@ -15,12 +15,14 @@ from proxy.routing.limits import (
     Left,
     Limit,
     Limiter,
+    Missing,
     Quota,
     Refusal,
     RetryBudget,
     Standing,
     TokenBucket,
     admit,
+    enter,
     standing,
 )
 
@@ -35,6 +37,20 @@ def refused(limiter: Limiter, tokens: int = 0, now: float = 0.0) -> Refusal:
     refusal = admit([limiter], tokens, now)
     assert isinstance(refusal, Refusal)
     return refusal
+
+
+def test_what_is_no_request_by_the_minute_takes_a_slot_alone():
+    limiter = Limiter(Quota(rpm=1, concurrency=2), 0.0)
+    first, second = enter([limiter]), enter([limiter])
+    assert isinstance(first, Grant)
+    assert isinstance(second, Grant)
+    third = enter([limiter])
+    assert isinstance(third, Refusal)
+    assert third.limit is Limit.CONCURRENCY
+    first.release(None, 0.0)
+    second.release(0, 0.0)
+    assert limiter.running == 0
+    let_in(limiter)
 
 
 # The bucket.
@@ -468,3 +484,64 @@ def test_a_fifth_of_the_running_calls_may_be_retries_and_three_in_any_case(runni
     while not budget.is_spent:
         budget.retrying += 1
     assert budget.retrying == most
+
+
+# Two processes.
+
+
+def test_of_a_bucket_each_of_two_processes_has_half_of_what_is_left():
+    old = Limiter(Quota(rpm=60, tpm=600), now=0.0)
+    for _ in range(20):
+        let_in(old, tokens=10).release(10, 0.0)
+    new = Limiter(Quota(rpm=60, tpm=600), now=1000.0)
+    new.share(old.missing(0.0), 1000.0)
+    old.share(Missing(), 0.0)
+    for one, now in ((old, 0.0), (new, 1000.0)):
+        left = standing([one], now)
+        assert left.requests is not None
+        assert left.tokens is not None
+        assert (left.requests.remaining, left.tokens.remaining) == (20, 200)
+    # What comes back is not halved.
+    left = standing([new], 1010.0)
+    assert left.requests is not None
+    assert left.requests.remaining == 30
+
+
+def test_a_debt_is_taken_over_whole():
+    bucket = TokenBucket(60, now=0.0)
+    bucket.settle(0, 90, now=0.0)
+    before = bucket.full_at
+    bucket.halve(0.0)
+    assert bucket.full_at == before
+
+
+def test_a_limit_that_there_is_not_is_not_shared():
+    limiter = Limiter(Quota(), now=0.0)
+    limiter.share(Missing(30.0, 30.0), 0.0)
+    assert limiter.missing(0.0) == Missing()
+    assert limiter.lets_in(1_000_000, 0.0)
+
+
+def test_keys_go_on_in_another_process_from_where_they_were():
+    key, other = Key(name="k", hash="a", rpm=60), Key(name="o", hash="b", rpm=60)
+    old, new = KeyLimits([], 64), KeyLimits([], 64)
+    for _ in range(40):
+        let_in(old.of(key, None, 0.0)[0])
+    old.of(other, None, 0.0)
+    shared = old.missing(0.0)
+    assert shared == {("a", None): Missing(40.0, 0.0)}
+    old.share({}, 0.0)
+    new.share(shared, 1000.0)
+
+    def left(limits: KeyLimits, of: Key, now: float) -> int:
+        found = standing(limits.of(of, None, now), now).requests
+        assert found is not None
+        return found.remaining
+
+    assert [left(old, key, 0.0), left(old, other, 0.0)] == [10, 30]
+    assert [left(new, key, 1000.0), left(new, other, 1000.0)] == [10, 30]
+    new.sweep(1030.0)
+    assert left(new, Key(name="later", hash="c", rpm=60), 1030.0) == 60
+    assert left(new, key, 1030.0) == 40
+    new.sweep(1061.0)
+    assert left(new, other, 1061.0) == 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.routing import pool as pool_module
 from proxy.routing import seat as seat_module
 from proxy.routing.cooldown import Cause, Evidence, State
+from proxy.routing.limits import Missing
 from proxy.routing.pool import Lease, Outlook, Pool, in_turn
 from proxy.routing.ratelimits import Reading, Remaining
 from proxy.routing.seat import AccountState, Seat, Standing, Why
@@ -784,3 +786,53 @@ def test_a_reload_keeps_what_was_spent_of_a_budget_of_the_same_period():
     assert pick(one) is None
     adopted(one, 'name = "a"')
     assert pick(one) == "a"
+
+
+def test_a_target_may_be_one_account_alone_whatever_its_globs():
+    one = pool('name = "a"\nmodels = ["x"]', 'name = "b"')
+    held = replace(target(), account="a")
+    assert [seat.name for seat in one.serving(held)] == ["a"]
+    assert [seat.name for seat in one.serving(target())] == ["b"]
+    assert one.serving(replace(held, account="gone")) == ()
+    assert one.serving(replace(held, provider="another")) == ()
+    lease = one.pick(held, (), 0.0)
+    assert lease is not None
+    assert one.pick(held, ("a",), 0.0) is None
+
+
+def test_what_names_no_model_every_account_of_the_provider_has():
+    one = pool('name = "a"', 'name = "b"\nmodels = ["x"]')
+    assert {found.name for found in one.serving(target(""))} == {"a", "b"}
+
+
+# Another process.
+
+
+def test_calls_of_another_process_take_places_until_it_has_ended():
+    accounts = pool('name = "a"\nconcurrency = 2')
+    one = seat(accounts, "a")
+    one.elsewhere(2)
+    assert pick(accounts) is None
+    one.elsewhere(1)
+    assert pick(accounts) == "a"
+    lease = taken(accounts)
+    assert one.in_flight == 2
+    one.alone(0.0, WALL)
+    assert one.in_flight == 1
+    lease.release(0.0, 0)
+
+
+def test_an_account_shares_its_buckets_and_its_budget_with_another_process():
+    accounts = pool(
+        'name = "a"\nrpm = 4\nbudget_usd = 0.00001\nbudget_period = "total"',
+        'name = "b"\npriority = 1',
+    )
+    one = seat(accounts, "a")
+    one.share(Missing(), 0.0, WALL)
+    assert [pick(accounts) for _ in range(3)] == ["a", "a", "b"]
+    one.spend(5, 0.0, WALL)
+    assert one.standing("m", 0, 1000.0) is Standing.SPENT
+    one.alone(1000.0, WALL)
+    assert one.standing("m", 0, 1000.0) is Standing.AVAILABLE
+    seat(accounts, "b").share(Missing(), 0.0, WALL)
+    assert pick(accounts, "a") == "b"

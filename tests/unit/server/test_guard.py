@@ -405,7 +405,135 @@ async def test_what_was_counted_in_is_counted_out():
     assert server._addresses == {}
 
 
+# What comes behind a body in chunks, and behind a CONNECT.
+
+CHUNKED = b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def feed(client: Client, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        client.send(piece)
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("at", range(1, 20))
+async def test_a_body_in_chunks_keeps_the_connection_wherever_it_is_cut(at):
+    async with serving(written) as gateway:
+        client = await gateway.client()
+        for _ in range(2):
+            await feed(client, [CHUNKED[:-at], CHUNKED[-at:] + b"3\r\nabc\r\n0\r\n\r\n"])
+            assert (await client.answer())[2] == b"/a"
+            await feed(
+                client, [CHUNKED, b"3\r\nabc\r\n0\r\n\r\n"[:-at], b"3\r\nabc\r\n0\r\n\r\n"[-at:]]
+            )
+            assert (await client.answer())[2] == b"/a"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        b"0\r\nX-Trailer: 0\r\n\r\n",
+        b"0\r\nA: b\r\nX-Trailer: 10\r\n\r\n",
+        b"0;x\r\nX-Trailer: 0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("at", [0, *range(1, 30, 3)])
+async def test_no_trailer_is_a_header_of_the_next_request(last, at):
+    seen = []
+
+    async def handler(request):
+        seen.append("x-trailer" in request.headers)
+        await request.read()
+        return await written(request)
+
+    async with serving(handler) as gateway:
+        one = CHUNKED + b"3\r\nabc\r\n" + last
+        client = await gateway.client()
+        await feed(client, [one[:-at], one[-at:]] if at else [one])
+        assert (await client.answer())[2] == b"/a"
+        client.send(GET)
+        assert await client.rest() == b""
+        client = await gateway.client(one + GET)
+        assert (await client.answer())[2] == b"/a"
+        assert await client.rest() == b""
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+async def test_the_body_of_a_connect_is_no_request(separate):
+    methods = []
+
+    async def handler(request):
+        methods.append(request.method)
+        return await written(request)
+
+    body = b"GET /hidden HTTP/1.1\r\n" + HOST + b"\r\n"
+    connect = b"CONNECT /a HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (HOST, len(body))
+    async with serving(handler) as gateway:
+        client = await gateway.client()
+        await feed(client, [connect, body] if separate else [connect + body])
+        await client.rest()
+    assert methods == ["CONNECT"]
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("first", [b"", GET])
+async def test_a_body_that_breaks_before_anybody_looks_at_it_is_not_taken_for_whole(turns, first):
+    bodies = []
+
+    async def handler(request):
+        if request.method == "POST":
+            bodies.append(await request.read())
+        return await written(request)
+
+    server = Server(handler)
+    guard = server()
+    transport = Transport()
+    guard.connection_made(transport)
+    guard.data_received(first + CHUNKED + b"3\r\nabc\r\n")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    guard.data_received(b"zz\r\n")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    guard.connection_lost(None)
+    assert bodies == []
+    assert transport.said.count(b"HTTP/1.1 400") <= 1
+
+
+class Transport(asyncio.Transport):
+    """Takes what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.said = b""
+        self._closing = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.said += data
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        self._closing = True
+
+    def abort(self) -> None:
+        self._closing = True
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
 # Heads.
+
+CODED = b"POST /a HTTP/1.1\r\n" + HOST + b"Transfer-Encoding:"
 
 MALFORMED = {
     "another version": b"GET /a HTTP/2.0\r\n" + HOST + b"\r\n",
@@ -424,6 +552,9 @@ MALFORMED = {
     "both framings": b"POST /a HTTP/1.1\r\n"
     + HOST
     + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "an empty coding beside a length": CODED + b" \r\nContent-Length: 1\r\n\r\na",
+    "two codings": CODED + b" gzip, chunked\r\n\r\n0\r\n\r\n",
+    "one coding twice": CODED + b" chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "65 headers": b"GET /a HTTP/1.1\r\n"
     + HOST
     + b"".join(b"X-%d: a\r\n" % n for n in range(64))

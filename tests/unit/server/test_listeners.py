@@ -16,7 +16,8 @@ from proxy.server.listeners import CannotListen, OwnSocket, open_sockets, tls_co
 
 
 def opened(*addresses, environ=None):
-    return open_sockets(addresses, environ or {}, "server")
+    found = open_sockets(addresses, environ or {}, "server")
+    return [one for sockets in found.values() for one in sockets]
 
 
 def test_a_port_of_zero_is_any_free_one():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import GatewayError, Kind
-from proxy.server import endpoints
+from proxy.server import endpoints, front, models, native
 from proxy.server.routes import TABLE, find, template
 
 
@@ -33,17 +33,19 @@ def refused(path: str, method: str = "GET") -> GatewayError:
         ("/v1/chat/completions", "POST", endpoints.chat_completions),
         ("/v1/messages", "POST", endpoints.messages),
         ("/v1/messages/count_tokens", "POST", endpoints.count_tokens),
-        ("/v1/models", "GET", endpoints.models),
-        ("/v1/models/a/b", "GET", endpoints.model),
-        ("/v1beta/models", "GET", endpoints.models),
-        ("/v1beta/models/a/b", "GET", endpoints.model),
+        ("/v1/models", "GET", models.every),
+        ("/v1/models/a/b", "GET", models.one),
+        ("/v1beta/models", "GET", models.every),
+        ("/v1beta/models/a/b", "GET", models.one),
         ("/v1/models/a/b:c:generateContent", "POST", endpoints.generate_content),
         ("/v1beta/models/a:streamGenerateContent", "POST", endpoints.generate_content),
         ("/v1beta/models/a:countTokens", "POST", endpoints.count_gemini_tokens),
         ("/v1/models/a:embedContent", "POST", endpoints.embed_content),
         ("/v1/models/a:batchEmbedContents", "POST", endpoints.embed_content),
         ("/v1/embeddings", "POST", endpoints.embeddings),
-        ("/", "GET", endpoints.front_page),
+        ("/", "GET", front.front_page),
+        ("/llms.txt", "GET", front.document),
+        ("/docs/chat.md", "HEAD", front.document),
         ("/readyz", "HEAD", endpoints.readyz),
     ],
 )
@@ -120,6 +122,16 @@ def test_a_path_beside_the_right_one_is_told_so(path, right):
     assert error.kind is Kind.UNKNOWN_OBJECT
     if right is not None:
         assert f"The path is {right}" in error.message
+
+
+def test_a_providers_own_paths_begin_with_what_it_is_called():
+    called = {"openai": "openai", "google": "gemini"}
+    assert find(asked("/google/v1beta/x"), called) is native.serve
+    assert find(asked("/openai/v1/x", "PUT"), called) is native.serve
+    assert callable(find(asked("/openai/v1/x", "OPTIONS"), called))
+    for path in ("/openai", "/gemini/v1/x", "/v1/openai/x"):
+        with pytest.raises(GatewayError):
+            find(asked(path), called)
 
 
 def test_the_404_of_a_path_like_none_lists_them():

@@ -76,18 +76,6 @@ def test_roles_are_user_and_model_and_a_missing_one_is_the_user():
     ]
 
 
-@pytest.mark.parametrize("role", [None, "", "user", "function"])
-def test_only_the_model_calls_and_is_sealed(role):
-    call = {"functionCall": {"name": "f"}}
-    with pytest.raises(GatewayError) as caught:
-        read({"contents": [{"parts": [call], **({} if role is None else {"role": role})}]})
-    assert (caught.value.status, caught.value.param) == (400, "contents[0].role")
-    seal = base64.b64encode(envelope.wrap_blocks([Redacted("x")]).encode()).decode()
-    sealed = {"text": "t", "thought": True, "thoughtSignature": seal}
-    assert Redacted("x") in read_parts(sealed, role="model")
-    assert read_parts(sealed, {"text": "a"}, role="user") == [Text("a")]
-
-
 def test_the_method_says_whether_it_streams_and_usage_always_comes():
     streamed = read({"contents": HELLO, "model": "models/m"}, stream=True)
     assert streamed == Conversation(
@@ -243,6 +231,26 @@ def test_a_call_without_an_id_gets_one_that_stays_the_same():
     assert read_parts({"functionCall": {"id": "x", "name": "f"}}, role="model") == [
         Call("x", "f", "")
     ]
+
+
+@pytest.mark.parametrize("role", ["user", "function", "", None])
+@pytest.mark.parametrize("key", ["functionCall", "function_call"])
+def test_a_user_calls_no_function(role, key):
+    part = {"role": role, "parts": [{"text": "Hi"}, {key: {"name": "f"}}]}
+    refused = refusal_of({"contents": [*HELLO, part]})
+    assert (refused.kind, refused.param) == (
+        Kind.INVALID_REQUEST,
+        "contents[1].parts[1].functionCall",
+    )
+    assert "model" in refused.message
+
+
+def test_what_the_model_has_sealed_is_not_the_users():
+    seal = envelope.wrap_blocks([Redacted("r"), Thinking("a", "s")])
+    field = base64.b64encode(seal.encode()).decode()
+    sealed = {"text": "hm", "thought": True, "thoughtSignature": field}
+    assert read_parts(sealed, role="user") == [Thinking("a", "s")]
+    assert read_parts(sealed, role="model") == [Redacted("r"), Thinking("a", "s")]
 
 
 def test_results_find_their_calls_by_id_and_else_in_order_by_name():
