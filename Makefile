@@ -85,7 +85,8 @@ unit: setup
 	@$(BIN)/pytest tests/unit tests/test_layers.py
 
 # SPLICE_CHAOS_REQUESTS a cell of the fault matrix, ten times as many in the storm; SPLICE_CHAOS_MUTATIONS requests with changed
-# bytes; SPLICE_CHAOS_SEED is what is drawn from.
+# bytes; SPLICE_CHAOS_VARIANTS requests that hide another, to each proxy; SPLICE_CHAOS_CROWD slow clients at once; SPLICE_CHAOS_SEED
+# is what is drawn from.
 chaos: setup ## every fault at length, which takes minutes: the tables of docs/reliability.md
 	@SPLICE_CHAOS_REQUESTS=$${SPLICE_CHAOS_REQUESTS:-1000} $(BIN)/pytest -q -m "" --timeout=1800 tests/chaos
 	@SPLICE_UPLOAD_MIB=1024 SPLICE_ANSWER_MIB=200 SPLICE_NATIVE_BODIES=10000 $(BIN)/pytest -q --timeout=1800 \

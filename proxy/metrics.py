@@ -325,6 +325,18 @@ METRICS = {
             "Records that cannot be booked, and were put aside for somebody to look at.",
         ),
         Metric(
+            "ledger_audit_difference_usd",
+            "gauge",
+            (),
+            "By how much the sums of the books differ, as the last audit found; above 0 if anything does. Absent before the first.",
+        ),
+        Metric(
+            "ledger_last_audit_timestamp_seconds",
+            "gauge",
+            (),
+            "When the books were audited last, by whatever command; 0 if never.",
+        ),
+        Metric(
             "database_size_bytes",
             "gauge",
             (),

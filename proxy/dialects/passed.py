@@ -116,6 +116,9 @@ class Passed:
     ``frame`` writes an error as an event; ``read_made`` tells what a document says is kept, ``read`` what it says was used. ``needs_end``: events that end without a word of it were cut off.
     """
 
+    events = 0
+    """What an event holds here says nothing of the model's events in a chat."""
+
     def __init__(
         self,
         form: Form,

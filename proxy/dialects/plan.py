@@ -15,6 +15,7 @@ from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import native as chat_native
 from proxy.dialects.chat import read as chat_read
 from proxy.dialects.chat import write as chat_write
+from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.estimate import prompt_tokens
@@ -30,6 +31,7 @@ from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
+from proxy.dialects.messages.splice import MessagesSplice
 from proxy.dialects.native import with_first_member
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
@@ -38,8 +40,8 @@ from proxy.dialects.responses import native as responses_native
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.responses.shapes import kept
+from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.dialects.restored import Restored
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.dialects.turn import Decoder, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider
@@ -149,6 +151,8 @@ class Asked:
     """It is answered with numbers: there is no output to limit or to pay for."""
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
+    pace: float | None = None
+    """How many tokens an event of the model holds that is asked, if anything is known of it by then."""
     _estimated: int | None = None
 
     def conversation(self) -> Conversation:
@@ -396,12 +400,21 @@ def splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: 
             asked.estimate_input,
             include_usage=include_usage,
             charge=asked.charge,
+            pace=asked.pace,
         )
     if dialect == "gemini":
-        return GeminiSplice(asked.request_id, flags, asked.estimate_input, array=asked.array)
+        return GeminiSplice(
+            asked.request_id, flags, asked.estimate_input, array=asked.array, pace=asked.pace
+        )
     if dialect == "anthropic":
-        return MessagesSplice(asked.request_id, flags, asked.estimate_input)
-    return ResponsesSplice(asked.request_id, flags, asked.estimate_input, keeps=_keeps(asked))
+        return MessagesSplice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
+    return ResponsesSplice(
+        asked.request_id,
+        flags,
+        asked.estimate_input,
+        keeps=_keeps(asked),
+        pace=asked.pace,
+    )
 
 
 def _keeps(asked: Asked) -> bool:
@@ -465,7 +478,7 @@ def _stream_of(
     is_document: bool,
     written: Written | None = None,
 ) -> Translation:
-    meter = Meter()
+    meter = Meter(asked.pace)
     encoder = CLIENTS[asked.dialect].encoder(reply, meter)
     turn: Turn = encoder if written is None else _restored(encoder, written, reply)
     return Translation(

@@ -398,6 +398,7 @@ class Call:
         attempt = self._attempt
         if record.usage is None:
             record.usage = answer.usage()
+        record.events = answer.events
         record.answer_id = answer.answer_id or None
         record.error = record.error or answer.error
         if answer.error is not None and record.status != _CLIENT_LEFT:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import orjson
 
-Words = Literal["OpenAI", "Anthropic", "Gemini"]
-"""In whose words errors are told."""
+Words = Literal["OpenAI", "Anthropic", "Gemini", "Any"]
+"""In whose words errors are told; in native mode, in the provider's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Operation:
     body: str | None = None
     form: str | None = None
     """What it takes as multipart/form-data, beside the JSON of ``body`` or instead."""
+    bytes: bool = False
+    """It takes whatever there is."""
     event: str | None = None
     array: bool = False
     """Without ``alt=sse`` the stream is an array of events."""
@@ -146,6 +148,13 @@ _PASSED: Mapping[str, Operation] = {
 """What goes to the provider as it is: its answers are told by what matters of them."""
 
 
+def _native(method: str) -> Operation:
+    return Operation(
+        "Native", "Call a provider's own path", "Bytes", words="Any", statuses=(*_CALL, 529),
+        bytes=method in ("POST", "PUT", "PATCH"), answers="*/*",
+    )  # fmt: skip
+
+
 def _open(summary: str, answer: str, **more: Any) -> Operation:
     return Operation("Open to all", summary, answer, keyed=False, **more)
 
@@ -185,6 +194,10 @@ OPERATIONS: Mapping[str, Operation] = {
         "Embeddings", "OpenAI", "Embed texts", "EmbeddingsRequest", "EmbeddingsAnswer"
     ),
     **_PASSED,
+    **{
+        f"{method} /{{provider}}/{{path}}": _native(method)
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    },
     **_models("v1", "OpenAI"),
     **_models("v1beta", "Gemini"),
     "GET /v1/usage": Operation(
@@ -274,9 +287,11 @@ _NAMES: Mapping[str, str] = {
     "batches": "The id of a batch that this key has made.",
     "videos": "The id of a video that this key has made.",
     "usage": "The id of a request, or of the answer to it (`chatcmpl-…`, `msg_…`, `resp_…`).",
+    "provider": "The name of a provider that has an account here.",
+    "path": "A path of its API, with its slashes: mostly one that calls a model.",
     "docs": "A page that `/llms.txt` names, such as `chat.md`.",
 }
-"""What stands for ``{id}``, by the word in front of it."""
+"""What stands for ``{id}``, by the word in front of it; and for other names."""
 
 _SECURITY: Mapping[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -340,6 +355,8 @@ def _described(method: str, path: str, operation: Operation) -> dict[str, Any]:
     bodies = {kind: {"schema": _shape(name)} for kind, name in taken if name is not None}
     if bodies:
         said["requestBody"] = {"required": True, "content": bodies}
+    elif operation.bytes:
+        said["requestBody"] = {"content": {"*/*": {"schema": _shape("Bytes")}}}
     if not operation.keyed:
         said["security"] = []
     if path == "/readyz":
@@ -389,12 +406,13 @@ def _headers(*names: str) -> dict[str, Any]:
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:
-    before, named, _ = path.partition("/{id}")
-    if not named:
-        return []
-    said = _NAMES[before.rpartition("/")[2]]
+    before = path.partition("/{id}")[0].rpartition("/")[2]
     return [
-        {"name": "id", "in": "path", "required": True, "description": said, "schema": {"type": "string"}}
+        {
+            "name": name, "in": "path", "required": True, "schema": {"type": "string"},
+            "description": _NAMES[before if name == "id" else name],
+        }
+        for name in re.findall(r"{(\w+)}", path)
     ]  # fmt: skip
 
 

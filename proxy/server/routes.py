@@ -69,6 +69,9 @@ _NOBODY: Mapping[str, str] = {}
 def find(exchange: Exchange, providers: Mapping[str, str] = _NOBODY) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
+    method = exchange.request.method
+    # Of refusals too: a client would read their bodies as its next answer.
+    exchange.delivery.bodiless = method == "HEAD"
     methods = TABLE.get(path)
     if methods is None:
         exchange.record.route = _shown(path)
@@ -80,7 +83,6 @@ def find(exchange: Exchange, providers: Mapping[str, str] = _NOBODY) -> Endpoint
             exchange.delivery.bodiless = exchange.request.method == "HEAD"
             return native.serve
         raise _unknown(path)
-    method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
         if method == "POST" and path.startswith(gemini_path.BEGINNINGS):
@@ -95,7 +97,6 @@ def find(exchange: Exchange, providers: Mapping[str, str] = _NOBODY) -> Endpoint
         raise GatewayError(
             Kind.METHOD, f"{path} takes {allowed}, not {method[:16]}.", allow=allowed
         )
-    exchange.delivery.bodiless = method == "HEAD"
     return found
 
 

@@ -26,7 +26,7 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from proxy.billing import database
+from proxy.billing import audited, database
 from proxy.config.model import Admin, Config
 from proxy.metrics import MAX_KEYS, METRICS, OTHER, Labels, Phase
 from proxy.relay.call import Call
@@ -303,6 +303,10 @@ def _books(state: State) -> Iterator[tuple[str, Iterable[tuple[Labels, float]]]]
     yield "journal_errors_total", [((), books.journal_errors)]
     yield "ledger_pending_records", [((), books.pending)]
     yield "ledger_oldest_pending_timestamp_seconds", [] if since is None else [((), since)]
+    audit = audited.last(books.directory)
+    difference, at = (audit.difference_micro / 1_000_000, audit.at) if audit else (0.0, 0.0)
+    yield "ledger_audit_difference_usd", [((), difference)] if audit else []
+    yield "ledger_last_audit_timestamp_seconds", [((), at)]
     midnight = datetime.combine(state.prices, time(), UTC)
     yield "prices_timestamp_seconds", [((), midnight.timestamp())]
     yield "database_size_bytes", [((), _size(books.directory))]

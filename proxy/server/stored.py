@@ -24,7 +24,8 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
 from proxy.server.guard import Guard
 
-_PATH = re.compile(r"/v1/responses/([A-Za-z0-9_-]{1,256})(/cancel|/input_items)?")
+_PATH = re.compile(r"/v1/responses/([^/]+)(/cancel|/input_items)?")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _METHODS = {"": ("GET", "DELETE"), "/cancel": ("POST",), "/input_items": ("GET",)}
 
 
@@ -46,7 +47,7 @@ async def response(gateway: Gateway, exchange: Exchange, *, within: str | None =
     found = _PATH.fullmatch(exchange.path)
     assert found is not None
     name, rest = found[1], found[2] or ""
-    one = await _owned(gateway, key, name)
+    one = await _owned(gateway, key, name) if _ID.fullmatch(name) else None
     if one is None or one.kind != What.response or within not in (None, one.provider):
         raise unknown_object(name)
     if gateway.closing:

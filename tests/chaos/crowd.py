@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 from tests.integration.gateway import BEARER, KEY, body_of
 from tests.integration.wire import encoded, request
 
 TOOL = shutil.which("slowhttptest")
+ROOT = Path(__file__).parents[2]
 _HEAD = f"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nAuthorization: {BEARER}\r\n".encode()
 Address = tuple[str, int]
 
@@ -50,13 +52,12 @@ async def _unread(loop: asyncio.AbstractEventLoop, one: socket.socket) -> None:
 OURS = {"nothing": _silent, "heads": _slow_head, "bodies": _slow_body, "unread streams": _unread}
 
 
-@asynccontextmanager
-async def crowd(kind: str, address: Address, count: int) -> AsyncIterator[None]:
+async def _meet(kind: str, address: Address, count: int) -> None:
     """Keep ``count`` connections of a kind busy: who is cut off comes again."""
     loop = asyncio.get_running_loop()
     gate = asyncio.Semaphore(100)
 
-    async def member(act: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    async def member() -> None:
         while True:
             with socket.socket() as one:
                 one.setblocking(False)  # noqa: FBT003 - the socket's own
@@ -65,16 +66,20 @@ async def crowd(kind: str, address: Address, count: int) -> AsyncIterator[None]:
                 with contextlib.suppress(OSError):
                     async with gate:
                         await loop.sock_connect(one, address)
-                    await act(loop, one)
+                    await OURS[kind](loop, one)
             await asyncio.sleep(0.1)
 
-    tasks = [loop.create_task(member(OURS[kind])) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*(member() for _ in range(count)))
+
+
+# Attackers have machines of their own: here they get what the gateway and its ordinary clients leave them.
+_NICE = ("nice", "-n", "19")
+
+
+def crowd(kind: str, address: Address, count: int) -> AbstractAsyncContextManager[None]:
+    """Have ``count`` clients of our own, in a process of theirs, until the block ends."""
+    here = (sys.executable, "-m", __name__)
+    return _running(*here, kind, address[0], str(address[1]), str(count))
 
 
 _OPTIONS = {
@@ -85,20 +90,30 @@ _OPTIONS = {
 TOOLS = tuple(_OPTIONS)
 
 
-@asynccontextmanager
-async def slowhttptest(kind: str, address: Address, count: int) -> AsyncIterator[None]:
+def slowhttptest(kind: str, address: Address, count: int) -> AbstractAsyncContextManager[None]:
     """Run the tool with ``count`` connections until the block ends."""
     assert TOOL is not None
     url = "http://{}:{}/v1/{}?key={}".format(
         *address, "models" if kind == "slow readers" else "chat/completions", KEY
     )
+    number = str(count)
+    return _running(TOOL, *_OPTIONS[kind], "-c", number, "-r", number, "-l", "600", "-p", "3", "-u", url)  # fmt: skip
+
+
+@asynccontextmanager
+async def _running(*command: str) -> AsyncIterator[None]:
+    quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
-        TOOL, *_OPTIONS[kind], "-c", str(count), "-r", str(count), "-l", "600", "-p", "3", "-u", url,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+        *_NICE, *command, cwd=ROOT, stdout=quiet, stderr=quiet
+    )
     try:
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+if __name__ == "__main__":
+    _, what, host, port, number = sys.argv
+    asyncio.run(_meet(what, (host, int(port)), int(number)))

@@ -3,64 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from bench.processes import free_ports
 from tests.integration import spoken
+from tests.integration.certificates import issued, made_authority, trusting
 from tests.integration.gateway import SECRET, account, config_text, gateway, upstream
 from tests.integration.scripted import Scripted
 
 SURFACES = ("chat", "messages")
-_OPENSSL = shutil.which("openssl")
-_NEW = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-
-
-def openssl(folder: Path, *arguments: str) -> None:
-    if _OPENSSL is None:
-        pytest.skip("the openssl command is missing, and a certificate needs it")
-    subprocess.run([_OPENSSL, *arguments], cwd=folder, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A folder with the certificate of an authority, ``ca.pem``, and its key."""
-    folder = tmp_path_factory.mktemp("authority")
-    openssl(
-        folder,
-        *_NEW,
-        "-x509",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.pem",
-        "-days",
-        "9",
-        "-subj",
-        "/CN=the authority",
-    )
-    return folder
-
-
-def issued(folder: Path, name: str, *, days: int) -> ssl.SSLContext:
-    """Return what a server needs that shows a certificate for ``name`` by the authority in ``folder``."""
-    openssl(folder, *_NEW, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=a provider")
-    (folder / "names").write_text(f"subjectAltName={name}")
-    openssl(
-        folder, "x509", "-req", "-in", "request.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-        "-out", "cert.pem", "-days", str(days), "-extfile", "names",
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
-
-
-def trusting(folder: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=folder / "ca.pem")
+    return made_authority(tmp_path_factory.mktemp("authority"))
 
 
 async def is_told(front, surface, stream, said) -> None:

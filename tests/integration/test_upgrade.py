@@ -134,6 +134,23 @@ async def test_who_asks_how_it_is_asks_the_new_process_and_hears_of_the_old_one(
         assert up["in_flight"] == 0
 
 
+async def test_whoever_keeps_a_connection_to_the_admin_listener_comes_to_the_new_process():
+    async with streaming() as (daemon, _, _, _):
+        where = str(daemon.directory / "state" / "admin.sock")
+        idle, asking_ = await Wire.open(where), await Wire.open(where)
+        for wire in (idle, asking_):
+            wire.send(request("GET", "/api/v1/status", host=""))
+            assert "connection" not in (await wire.answer()).headers
+        asking_.send(request("POST", "/api/v1/upgrade", b"", host=""))
+        answered = await asking_.answer()
+        assert (answered.status, answered.headers["connection"]) == (200, "close")
+        async with asyncio.timeout(10):
+            assert await idle.rest() == b""
+            assert await asking_.rest() == b""
+        for wire in (idle, asking_):
+            wire.close()
+
+
 async def test_no_second_upgrade_before_the_first_one_is_over():
     async with streaming() as (daemon, _, _, _):
         old = daemon.main

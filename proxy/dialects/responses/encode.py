@@ -211,12 +211,8 @@ class Encoder:
             self.fail(GatewayError(Kind.MALFORMED))
             return
         self.begin("", "")
-        if reason is StopReason.FILTER:
-            if self._refused:
-                # A model that says no in words has answered: OpenAI calls that complete, and its SDK raises for anything else.
-                reason = StopReason.STOP
-            elif detail:
-                self.refusal(detail)
+        if reason is StopReason.FILTER and detail and not self._refused:
+            self.refusal(detail)
         told = _INCOMPLETE.get(reason)
         status = "completed" if told is None else "incomplete"
         self._close(status)

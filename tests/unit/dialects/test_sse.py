@@ -118,9 +118,14 @@ def test_an_event_that_is_put_by_until_a_blank_line_is_the_same(stream, cuts):
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
 def test_a_long_event_of_many_lines_is_joined_once(line_end, monkeypatch):
-    searched = []
+    searched: list[bytes] = []
     split = sse.split_blocks
-    monkeypatch.setattr(sse, "split_blocks", lambda data: searched.append(data) or split(data))
+
+    def counted(data):
+        searched.append(data)
+        return split(data)
+
+    monkeypatch.setattr(sse, "split_blocks", counted)
     line = b"data: 12345" + line_end
     stream = line * 50_000 + line_end + b"data: 2\n\n"
     reads = [stream[at : at + 8_000] for at in range(0, len(stream), 8_000)]

@@ -540,7 +540,7 @@ def test_the_upstream_s_explanation_of_a_refusal_is_the_refusal():
 
 def test_a_model_that_says_no_in_words_has_completed_its_answer():
     """So it is at OpenAI, whose SDK raises for a stream that ends in anything else."""
-    response = ended(StopReason.FILTER, ("refusal", "No."), detail="Not allowed")
+    response = ended(StopReason.STOP, ("refusal", "No."), detail="No.")
     assert (response["status"], response["incomplete_details"]) == ("completed", None)
     assert response["output"][0]["content"] == [{"type": "refusal", "refusal": "No."}]
 
@@ -744,7 +744,7 @@ def turns(draw: st.DrawFn) -> list[Verb]:
 
 def normalised(verbs: list[Verb]) -> list[Verb]:
     """What comes back of ``verbs``: seals in OpenAI's envelope, with a call's in front of it and one on nothing as redacted
-    reasoning; a refusal in words as an answer; free text as JSON; arguments that say something; the client's name of the model."""
+    reasoning; free text as JSON; arguments that say something; the client's name of the model."""
     out: list[Verb] = []
     verbs = merged(verbs)
     thought = ""
@@ -761,16 +761,9 @@ def normalised(verbs: list[Verb]) -> list[Verb]:
             if verb[3] == "c":
                 said = orjson.dumps({"input": said}).decode()
             out += [(*verb[:-1], ""), ("arguments", verb[1], said or "{}")]
-        elif name == "end" and verb[1] is StopReason.FILTER and says_no(verbs):
-            called = any(one[0] == "tool_call" for one in verbs)
-            out.append(("end", StopReason.TOOL_CALLS if called else StopReason.STOP, None, None))
         elif name not in {"signature", "redacted", "arguments"}:
             out.append(verb)
     return out
-
-
-def says_no(verbs: list[Verb]) -> bool:
-    return any(verb[0] == "refusal" for verb in verbs)
 
 
 def returned_seal(name: str, thought: str, opaque: str) -> Verb:
