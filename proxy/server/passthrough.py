@@ -94,7 +94,7 @@ async def serve(
     if gateway.closing:
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
     if surface.lists is not None:
-        await objects_list.serve(gateway, exchange, key, surface.lists, within)
+        await _list(gateway, exchange, key, surface.lists, within)
         return
     if surface.makes is Made.batch:
         check_batch(gateway, key)
@@ -115,6 +115,20 @@ async def serve(
     else:
         paid = _nothing
     await _carry(gateway, exchange, key, surface, request, route, about, paid)
+
+
+async def _list(
+    gateway: Gateway, exchange: Exchange, key: Key, kind: Made, within: str | None
+) -> None:
+    """Answer with a list, which is a request to an account for each object: it counts among those that run at a time."""
+    grant = enter(gateway.key_limits.of(key, "", gateway.now()))
+    if isinstance(grant, Refusal):
+        gateway.means.metrics.limits.add((grant.limit,))
+        raise grant.error()
+    try:
+        await objects_list.serve(gateway, exchange, key, kind, within)
+    finally:
+        grant.release(0, gateway.now())
 
 
 # Passing it on.

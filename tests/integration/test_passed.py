@@ -651,6 +651,10 @@ async def test_nothing_of_a_file_is_taken_for_a_page_of_ours(front):
     sdk = OpenAI(front, asynchronous=True)
     await sdk.client.files.create(file=("f", b"{}"), purpose="user_data")
     answered = await front.get("/v1/files/file-0/content")
+    wire = await front.wire()
+    for path in ("/v1/files/file-0/content", "/v1/files/file-0", "/v1/files"):
+        wire.send(request("HEAD", path, b"", authorization=f"Bearer {KEY}"))
+        assert (await wire.answer(bodiless=True)).status == 200
     await sdk.close()
     assert answered.headers["x-content-type-options"] == "nosniff"
     assert answered.headers["content-disposition"] == 'attachment; filename="f"'
