@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import socket
@@ -154,6 +155,37 @@ async def slow_upstream():
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", taking
     finally:
         server.close()
+
+
+async def test_an_upstream_that_has_heard_enough_is_told_on_at_once():
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"error": {"message": "no such purpose", "type": "invalid_request_error"}}'
+        writer.write(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(body), body)
+        )
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            while await reader.read(MIB):
+                pass
+        writer.close()
+        over.set()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with gateway(config_text(upstream(url))) as front:
+        wire = await front.wire()
+        kind = "multipart/form-data; boundary=xyz"
+        wire.send(head("POST", "/v1/files", 64 * MIB, kind) + OPENING + b"x" * MIB)
+        # Of the rest nothing comes: who waits for it waits for ever.
+        answered = await wire.answer()
+        assert (answered.status, answered.headers["connection"]) == (400, "close")
+        assert answered.error["message"] == "no such purpose"
+        assert not front.running.gateway.calls
+        await over.wait()
+    server.close()
 
 
 async def test_an_upstream_is_read_no_faster_than_the_client():
