@@ -152,11 +152,6 @@ class Passed:
         self._tail = b""
 
     @property
-    def events(self) -> int:
-        """None of which it could be learnt how many tokens one holds."""
-        return 0
-
-    @property
     def seen(self) -> int:
         """About how many tokens have come: one for each event."""
         return self._events
