@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, get_args
+from urllib.parse import quote
 
 Dialect = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
@@ -88,13 +89,38 @@ class Provider:
     """A path that is free to read and wants the credential, where the list of models is open to
     anybody and so tells nothing about it."""
 
-    def url(self, dialect: Dialect, path: str, account_base_url: str | None = None) -> str:
-        """The address of *path* (with its version prefix, as in ``/v1/messages``) for a call."""
+    def url(
+        self, dialect: Dialect, path: str, account_base_url: str | None = None, model: str = ""
+    ) -> str:
+        """The address of *path* (with its version prefix, as in ``/v1/messages``) for a call of *model*."""
         if account_base_url is not None:
             base = account_base_url
         else:
             base = self.base_urls.get(dialect, self.base_url)
+        if DEPLOYMENTS in base:
+            return _deployed(base, path, model)
         return endpoint(base, _unversioned(path) if self.versionless else path)
+
+
+DEPLOYMENTS = "/openai/deployments"
+"""Azure's addresses from before its ``/openai/v1``: the model is called by a path, and the version by ``?api-version=``."""
+_UNDEPLOYED = ("/responses", "/files", "/batches", "/models")
+"""What stands beside the deployments there, and not below one."""
+
+
+def _deployed(base_url: str, path: str, model: str) -> str:
+    """Joins an address of Azure's deployments, which may name one of them, with a route."""
+    base, _, base_query = base_url.partition("?")
+    route, _, query = _unversioned(path).partition("?")
+    before, _, named = base.rstrip("/").partition(DEPLOYMENTS)
+    deployment = named or f"/{quote(model, safe='')}"
+    above = (
+        "/openai"
+        if route.startswith(_UNDEPLOYED) or not deployment[1:]
+        else f"{DEPLOYMENTS}{deployment}"
+    )
+    queries = "&".join(q for q in (base_query, query) if q)
+    return f"{before}{above}{route}" + (f"?{queries}" if queries else "")
 
 
 # A segment such as v1, v1beta, v1beta1, v4.
@@ -161,7 +187,8 @@ _ROWS = (
         offers=("completions", "moderations", "images", "audio", "videos", "files", "batches"),
     ),
     Provider(
-        # Every resource has a host of its own: https://RESOURCE.openai.azure.com/openai/v1.
+        # Every resource has a host of its own: https://RESOURCE.openai.azure.com/openai/v1, or in the older form
+        # https://RESOURCE.openai.azure.com/openai/deployments?api-version=2024-10-21.
         name="azure-openai",
         base_url="",
         dialects=("openai-chat", "openai-responses"),

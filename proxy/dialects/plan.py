@@ -251,6 +251,8 @@ class Plan:
     dropped: frozenset[str]
     answer: Callable[[bool], Answer]
     passing: Passing | None = None
+    model: str = ""
+    """The upstream's own name of what is asked: some addresses have it in their path."""
     method: str = "POST"
     subject: str | None = None
     """The id of what is asked about, if that is no model: a 404 is about it, and a path with it is not worth remembering."""

@@ -235,6 +235,7 @@ class Call:
         plan = self._make_plan(seat.provider, target.model)
         if plan is None:
             raise CannotCount
+        plan.model = target.model
         self._plan = plan
         self.record.attempts += 1
         self.record.asking = True

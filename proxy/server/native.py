@@ -222,14 +222,40 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
     began = gateway.now()
     await upload.open(0)
     exchange.record.upload = gateway.now() - began
-    kind = request.headers.get("content-type", "application/octet-stream")
-    body = upload.opening(None)
     now = gateway.now()
     limiters = gateway.key_limits.of(key, "", now)
     grant = admit(limiters, 0, now)
     if isinstance(grant, Refusal):
         gateway.means.metrics.limits.add((grant.limit,))
         raise grant.error()
+    asked, plan = _as_it_is(gateway, exchange, place, upload)
+    target = Target(provider=place.provider.name, model="", order=1)
+    call = Call(
+        gateway.means,
+        asked,
+        Route("", (target,), gateway.config.timeouts),
+        exchange.delivery,
+        exchange.record,
+        request.headers,
+        gateway.random.random(),
+        lambda _, __: plan,
+        request.task,
+        key=key.hash,
+        tokens=0,
+        quotes=gateway.means.tariff.quotes(key.price_multiplier),
+        upload=None if upload.ended else upload,
+    )
+    fields = exchange.delivery.fields
+    await run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
+
+
+def _as_it_is(
+    gateway: Gateway, exchange: Exchange, place: Place, upload: Upload
+) -> tuple[Opaque, Plan]:
+    """Return what is asked, and how it goes out, of a request that nobody looks into."""
+    request = exchange.request
+    kind = request.headers.get("content-type", "application/octet-stream")
+    body = upload.opening(None)
     asked = Opaque(
         dialect=next(name for name, one in CLIENTS.items() if one.native == place.dialect),
         body=body,
@@ -269,21 +295,4 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
         passing=passing,
         method="GET" if request.method == "HEAD" else request.method,
     )
-    target = Target(provider=place.provider.name, model="", order=1)
-    call = Call(
-        gateway.means,
-        asked,
-        Route("", (target,), gateway.config.timeouts),
-        exchange.delivery,
-        exchange.record,
-        request.headers,
-        gateway.random.random(),
-        lambda _, __: plan,
-        request.task,
-        key=key.hash,
-        tokens=0,
-        quotes=gateway.means.tariff.quotes(key.price_multiplier),
-        upload=None if upload.ended else upload,
-    )
-    fields = exchange.delivery.fields
-    await run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
+    return asked, plan

@@ -10,8 +10,10 @@ import orjson
 
 from proxy.billing.objects import Kind, Object
 from proxy.config.model import Key
+from proxy.dialects.references import outputs
 from proxy.errors import GatewayError, invalid
 from proxy.errors import Kind as Failure
+from proxy.server import batches
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
 from proxy.upstream.ask import ask
@@ -43,6 +45,10 @@ async def serve(
     page = found[:limit]
     turns = asyncio.Semaphore(_AT_ONCE)
     shown = await asyncio.gather(*(_fetch(gateway, turns, kind, one) for one in page))
+    if kind is Kind.batch:
+        for one, document in zip(page, shown, strict=True):
+            if document is not None:
+                await _note(gateway, key, one, document)
     data = [one for one in shown if one is not None and _is_wanted(one, wanted)]
     exchange.json(
         200,
@@ -54,6 +60,15 @@ async def serve(
             "has_more": len(found) > limit,
         },
     )
+
+
+async def _note(gateway: Gateway, key: Key, batch: Object, document: dict[str, Any]) -> None:
+    """Keep what a batch tells of itself, as where it is asked for alone."""
+    if not await batches.is_paid(gateway, batch):
+        batches.book(gateway, key, batch, document)
+    now = int(gateway.clock() * 1e6)
+    for name in outputs(document):
+        gateway.books.objects.bind(batch._replace(id=name, kind=Kind.file.value, created=now))
 
 
 def _limit(given: str | None) -> int:

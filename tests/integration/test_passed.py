@@ -199,6 +199,26 @@ async def test_azures_own_base_url_and_credential_are_used(house):
     assert "Authorization" not in house.seen[0]["headers"]
 
 
+async def test_azures_deployments_are_told_apart(house):
+    table = AZURE.format(url=house.url).replace(
+        "/v1?api-version=preview", "/deployments?api-version=1"
+    )
+    async with gateway(config_text(table)) as running:
+        for model in ("one", "two"):
+            await running.post(
+                "/v1/completions", {"model": f"azure-openai/{model}", "prompt": "Hello"}
+            )
+            await running.post(
+                "/v1/chat/completions",
+                {"model": f"azure-openai/{model}", "messages": [{"role": "user", "content": "Hi"}]},
+            )
+    assert [one["path"] for one in house.seen] == [
+        f"/openai/deployments/{model}/{path}?api-version=1"
+        for model in ("one", "two")
+        for path in ("completions", "chat/completions")
+    ]
+
+
 async def test_documents_are_reranked(front, house):
     answered = await front.post(
         "/v1/rerank", {"model": "up/r", "query": "q", "documents": ["a", "b"]}
@@ -289,6 +309,43 @@ async def test_what_a_batch_has_written_is_its_keys_too(client, stranger, house)
     assert (await client.files.content("file-out")).content == b"done"
     with pytest.raises(openai.NotFoundError):
         await stranger.files.content("file-out")
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["asked for", "listed"])
+async def test_what_a_batch_has_used_is_booked_once_and_its_output_is_there(house, listed):
+    priced = '[[models]]\nname = "up/m"\ncost = { input = 2, output = 4, service_tiers = { batch = { input = 1, output = 2 } } }\n'
+    async with served(house, priced) as running:
+        sdk = OpenAI(running, asynchronous=True)
+        file = await sdk.client.files.create(file=("in.jsonl", b"{}\n"), purpose="batch")
+        batch = await sdk.client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        await sdk.client.batches.retrieve(batch.id)
+        house.contents["file-out"] = b"done"
+        house.batches[batch.id] |= {
+            "status": "completed",
+            "model": "m",
+            "output_file_id": "file-out",
+            "usage": {
+                "input_tokens": 1_000,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": 500,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": 1_500,
+            },
+        }
+        for _ in range(3):
+            if listed:
+                assert (await sdk.client.batches.list()).data[0].status == "completed"
+            else:
+                assert (await sdk.client.batches.retrieve(batch.id)).status == "completed"
+        assert (await sdk.client.files.content("file-out")).content == b"done"
+        used = (await running.get("/v1/usage")).json
+        assert (used["total_cost_usd"], used["total_tokens"]) == (0.002, 1_500)
+        history = (await running.get("/v1/usage/requests?limit=50")).json
+        assert json.dumps(history).count('"cost_micro": 2000') == 1
+        assert [one.id async for one in sdk.client.batches.list()] == [batch.id]
+        await sdk.close()
 
 
 async def test_objects_outlive_the_gateway(house, tmp_path):
@@ -594,6 +651,10 @@ async def test_nothing_of_a_file_is_taken_for_a_page_of_ours(front):
     sdk = OpenAI(front, asynchronous=True)
     await sdk.client.files.create(file=("f", b"{}"), purpose="user_data")
     answered = await front.get("/v1/files/file-0/content")
+    wire = await front.wire()
+    for path in ("/v1/files/file-0/content", "/v1/files/file-0", "/v1/files"):
+        wire.send(request("HEAD", path, b"", authorization=f"Bearer {KEY}"))
+        assert (await wire.answer(bodiless=True)).status == 200
     await sdk.close()
     assert answered.headers["x-content-type-options"] == "nosniff"
     assert answered.headers["content-disposition"] == 'attachment; filename="f"'
