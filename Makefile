@@ -89,8 +89,8 @@ unit: setup
 # is what is drawn from.
 chaos: setup ## every fault at length, which takes minutes: the tables of docs/reliability.md
 	@SPLICE_CHAOS_REQUESTS=$${SPLICE_CHAOS_REQUESTS:-1000} $(BIN)/pytest -q -m "" --timeout=1800 tests/chaos
-	@SPLICE_UPLOAD_MIB=1024 SPLICE_ANSWER_MIB=200 SPLICE_NATIVE_BODIES=10000 $(BIN)/pytest -q --timeout=1800 \
-		tests/integration/test_large_bodies.py tests/integration/test_native.py
+	@SPLICE_UPLOAD_MIB=1024 SPLICE_ANSWER_MIB=200 SPLICE_NATIVE_BODIES=10000 SPLICE_OVERSPEND_SEEDS=50 $(BIN)/pytest -q --timeout=1800 \
+		tests/integration/test_large_bodies.py tests/integration/test_native.py tests/integration/test_overspend.py
 
 # SPLICE_FUZZ_SECONDS for each target (1800; FUZZ=name for one of them), SPLICE_FUZZ_SEED is what is drawn from.
 fuzz: .venv/fuzz.stamp ## every parser against inputs that are guided by what they reach
