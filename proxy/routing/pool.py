@@ -30,7 +30,7 @@ class Outlook:
     """When somebody will take a call that nobody takes now."""
 
     at: float | None
-    """None: no time will do it."""
+    """The moment of the look if somebody takes it now after all; None: no time will do it."""
     limited: bool
     """Somebody is only rate limited, by the provider or by our own limits: the client shall come back, nobody is ill."""
     sooner: bool = False
@@ -233,10 +233,6 @@ class Pool:
         else:
             chosen = _least_laden(able)
         return self._seat(chosen, target, tokens, now, retries=bool(tried))
-
-    def earliest(self, target: Target, now: float, tokens: int = 0) -> float | None:
-        """Return when somebody takes a call to ``target``: ``now`` if somebody does now, None if no time will do it."""
-        return self.outlook((target,), now, tokens).at
 
     def outlook(
         self,

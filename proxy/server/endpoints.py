@@ -20,7 +20,7 @@ from proxy.dialects.plan import Asked, ClientDialect, Plan, make_plan
 from proxy.dialects.reply import Sealed
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.providers import Provider
-from proxy.relay.call import Call, CannotCount
+from proxy.relay.call import CLIENT_LEFT, Call, CannotCount
 from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
 from proxy.routing.catalog import Route
@@ -72,6 +72,8 @@ async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -
         await carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
+        exchange.record.status = 200
+        gateway.close_books(exchange)
         exchange.json(200, told_count(dialect, asked.estimate_input()))
 
 
@@ -172,7 +174,15 @@ async def read_asked(
     """
     exchange.record.key_hash = key.hash
     began = gateway.now()
-    body = await read_body(exchange.request, gateway.config.server.max_body)
+    try:
+        body = await read_body(exchange.request, gateway.config.server.max_body)
+    except asyncio.CancelledError:
+        exchange.record.error = GatewayError(
+            Kind.CLIENT_CLOSED, evidence="the client left while it sent its body"
+        )
+        exchange.record.status = CLIENT_LEFT
+        gateway.close_books(exchange)
+        raise
     exchange.record.upload = gateway.now() - began
     if gateway.closing:
         raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
@@ -272,7 +282,14 @@ async def run(
         call.settle_failed(error, error.status)
         raise
     except asyncio.CancelledError:
-        call.settle_failed(GatewayError(Kind.CLIENT_CLOSED, evidence="the client left"), 499)
+        gone = GatewayError(Kind.CLIENT_CLOSED, evidence="the client left")
+        call.settle_failed(gone, CLIENT_LEFT)
+        raise
+    except CannotCount:
+        raise
+    except Exception as error:
+        # Told at the request's boundary; what was begun is booked here.
+        call.settle_failed(GatewayError(Kind.INTERNAL, evidence=repr(error)), 500)
         raise
     finally:
         gateway.leave(call)
