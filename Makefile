@@ -85,9 +85,12 @@ unit: setup
 	@$(BIN)/pytest tests/unit tests/test_layers.py
 
 # SPLICE_CHAOS_REQUESTS a cell of the fault matrix, ten times as many in the storm; SPLICE_CHAOS_MUTATIONS requests with changed
-# bytes; SPLICE_CHAOS_SEED is what is drawn from.
+# bytes; SPLICE_CHAOS_VARIANTS requests that hide another, to each proxy; SPLICE_CHAOS_CROWD slow clients at once; SPLICE_CHAOS_SEED
+# is what is drawn from.
 chaos: setup ## every fault at length, which takes minutes: the tables of docs/reliability.md
 	@SPLICE_CHAOS_REQUESTS=$${SPLICE_CHAOS_REQUESTS:-1000} $(BIN)/pytest -q -m "" --timeout=1800 tests/chaos
+	@SPLICE_UPLOAD_MIB=1024 SPLICE_ANSWER_MIB=200 SPLICE_NATIVE_BODIES=10000 SPLICE_OVERSPEND_SEEDS=50 $(BIN)/pytest -q --timeout=1800 \
+		tests/integration/test_large_bodies.py tests/integration/test_native.py tests/integration/test_overspend.py
 
 # SPLICE_FUZZ_SECONDS for each target (1800; FUZZ=name for one of them), SPLICE_FUZZ_SEED is what is drawn from.
 fuzz: .venv/fuzz.stamp ## every parser against inputs that are guided by what they reach
@@ -100,6 +103,7 @@ audit: setup ## many requests of every kind, and the books against providers and
 bench: setup ## the benchmark table
 	@$(BIN)/python -m bench.gateway
 	@$(BIN)/python -m bench.routing
+	@$(BIN)/python -m bench.start
 
 corpus: setup ## the table of replayed recordings
 	@SPLICE_CORPUS_CUTS=$${SPLICE_CORPUS_CUTS:-5} $(BIN)/pytest -q tests/corpus

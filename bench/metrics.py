@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 import timeit
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,9 @@ from tempfile import TemporaryDirectory
 
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import Metric as Family
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from proxy.app.assembly import start
 from proxy.app.daemon import settle_memory
@@ -31,7 +33,7 @@ from proxy.metrics import Metrics
 from proxy.relay.record import Record
 from proxy.relay.tally import Tally
 from proxy.server import routes
-from proxy.server.scrape import Page, look
+from proxy.server.scrape import look, page, render
 from proxy.usage import Usage
 
 _PATHS = ("/v1/chat/completions", "/v1/messages", "/v1/responses")
@@ -124,18 +126,18 @@ async def _measure(running: Running, models: int) -> None:
     process = CollectorRegistry()
     ProcessCollector(registry=process)
     GCCollector(registry=process)
-    counted = (gateway.means.metrics, gateway.books.metrics)
-    page = Page(counted, look(gateway), process)
-    text = generate_latest(page)
+    text = generate_latest(Whole(await page(gateway, process)))
     settle_memory()
     print(f"\na scrape of {text.count(b'splice_')} samples, {len(text) / 1024:.0f} KiB, ms")
 
     async def inline() -> None:
-        generate_latest(Page(counted, look(gateway), process))
+        generate_latest(Whole(await page(gateway, process)))
 
     async def threaded() -> None:
-        page = Page(counted, look(gateway), process)
-        await asyncio.to_thread(generate_latest, page)
+        await asyncio.to_thread(generate_latest, Whole(await page(gateway, process)))
+
+    async def sliced() -> None:
+        await render(await page(gateway, process), generate_latest)
 
     async def looked() -> None:
         look(gateway)
@@ -149,8 +151,19 @@ async def _measure(running: Running, models: int) -> None:
         ("looking", looked),
         ("rendered on the loop", inline),
         ("rendered in a thread", threaded),
+        ("rendered in slices", sliced),
     ):
         await _hold_up(title, work)
+
+
+class Whole(Collector):
+    """What the client library renders in one go."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Family]:
+        return self._families
 
 
 async def _hold_up(title: str, work: Callable[[], Awaitable[None]]) -> None:

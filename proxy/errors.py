@@ -51,6 +51,7 @@ class Kind(StrEnum):
     UNSUPPORTED_PARAMETER = "unsupported_parameter"
     UNSUPPORTED_CONTENT = "unsupported_content"
     TOOL_NOT_SUPPORTED = "tool_not_supported"
+    PATH_NOT_ALLOWED = "path_not_allowed"
     METHOD = "method"
     SLOW_BODY = "slow_body"
     BODY_TOO_LARGE = "body_too_large"
@@ -267,6 +268,9 @@ ROWS: dict[Kind, Row] = {
     ),
     Kind.UNKNOWN_OBJECT: Row(
         404, _INVALID, "not_found", "not_found_error", "NOT_FOUND", "invalid_request"
+    ),
+    Kind.PATH_NOT_ALLOWED: Row(
+        403, _INVALID, "path_not_allowed", "permission_error", "PERMISSION_DENIED", "not_allowed"
     ),
     Kind.UNSUPPORTED_PARAMETER: Row(
         400, _INVALID, "unsupported_parameter", _INVALID, "INVALID_ARGUMENT", "invalid_request"

@@ -8,8 +8,7 @@ Two rules hold:
    asks, by ``proxy.server.scrape``.
 
 The client library renders. It does not count: its counters take a lock for every increment, and three to four times as long
-(0.35 and 0.78 µs against 0.10 and 0.19 for a counter and a histogram). These are written by the loop's thread alone and read
-by the thread that renders, from copies: the interpreter copies a dictionary or a list in one step.
+(0.35 and 0.78 µs against 0.10 and 0.19 for a counter and a histogram). What is rendered is a copy, made when a metric's turn comes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from itertools import islice
+from typing import Literal, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -34,8 +34,12 @@ OTHER = "other"
 MAX_MODELS = 1_000
 """Model names that are told apart; the configuration's first ones."""
 MAX_KEYS = 1_000
+_PIECE = 32
+"""Series that are rendered at once: a third of a millisecond."""
+_PIECE_OF_HISTOGRAM = 4
 
 Labels = tuple[str | int, ...]
+_Sample = TypeVar("_Sample")
 
 
 class Phase(StrEnum):
@@ -70,13 +74,14 @@ class Metric:
     help: str
     buckets: tuple[float, ...] = ()
 
-    def family(self, samples: Iterable[tuple[Labels, float]]) -> Family:
-        """Return the metric, no histogram, with these samples."""
+    def families(self, samples: Iterable[tuple[Labels, float]]) -> Iterator[Family]:
+        """Yield the metric, no histogram, with these samples: in pieces of the same name, if there are many."""
         make = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        family = make(PREFIX + self.name, self.help, labels=self.labels)
-        for labels, value in samples:
-            family.add_metric([str(label) for label in labels], value)
-        return family
+        for piece in _pieces(samples, _PIECE):
+            family = make(PREFIX + self.name, self.help, labels=self.labels)
+            for labels, value in piece:
+                family.add_metric([str(label) for label in labels], value)
+            yield family
 
 
 METRICS = {
@@ -320,6 +325,18 @@ METRICS = {
             "Records that cannot be booked, and were put aside for somebody to look at.",
         ),
         Metric(
+            "ledger_audit_difference_usd",
+            "gauge",
+            (),
+            "By how much the sums of the books differ, as the last audit found; above 0 if anything does. Absent before the first.",
+        ),
+        Metric(
+            "ledger_last_audit_timestamp_seconds",
+            "gauge",
+            (),
+            "When the books were audited last, by whatever command; 0 if never.",
+        ),
+        Metric(
             "database_size_bytes",
             "gauge",
             (),
@@ -386,9 +403,9 @@ class Counter:
         values = self.values
         values[labels] = values.get(labels, 0) + amount
 
-    def family(self) -> Family:
+    def families(self) -> Iterator[Family]:
         divisor = self._divisor
-        return self._metric.family(
+        return self._metric.families(
             (labels, value / divisor) for labels, value in self.values.copy().items()
         )
 
@@ -405,8 +422,8 @@ class Gauge:
     def set(self, labels: Labels, value: float) -> None:
         self.values[labels] = value
 
-    def family(self) -> Family:
-        return self._metric.family(self.values.copy().items())
+    def families(self) -> Iterator[Family]:
+        return self._metric.families(self.values.copy().items())
 
 
 class Histogram:
@@ -431,28 +448,38 @@ class Histogram:
         series = self.series[labels] = [0.0] * (len(self._buckets) + 2)
         return series
 
-    def family(self) -> Family:
+    def families(self) -> Iterator[Family]:
         metric = self._metric
-        family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
         bounds = [*map(floatToGoString, metric.buckets), "+Inf"]
-        for labels, series in self.series.copy().items():
-            *counts, total = series.copy()
-            buckets = []
-            below = 0.0
-            for bound, count in zip(bounds, counts, strict=True):
-                below += count
-                buckets.append((bound, below))
-            family.add_metric([str(label) for label in labels], buckets, total)
-        return family
+        for piece in _pieces(self.series.copy().items(), _PIECE_OF_HISTOGRAM):
+            family = HistogramMetricFamily(PREFIX + metric.name, metric.help, labels=metric.labels)
+            for labels, series in piece:
+                *counts, total = series
+                buckets = []
+                below = 0.0
+                for bound, count in zip(bounds, counts, strict=True):
+                    below += count
+                    buckets.append((bound, below))
+                family.add_metric([str(label) for label in labels], buckets, total)
+            yield family
+
+
+def _pieces(samples: Iterable[_Sample], size: int) -> Iterator[list[_Sample]]:
+    """Yield ``samples`` so many at a time; none at all is one piece."""
+    left = iter(samples)
+    piece = list(islice(left, size))
+    yield piece
+    while len(piece) == size and (piece := list(islice(left, size))):
+        yield piece
 
 
 class _Counted:
     """Attributes that are counters, gauges and histograms."""
 
     def families(self) -> Iterator[Family]:
-        """Yield each of them as it is now; may be called from another thread."""
+        """Yield each of them as it is when its turn comes, in pieces that follow each other."""
         for one in vars(self).values():
-            yield one.family()
+            yield from one.families()
 
 
 class Metrics(_Counted):

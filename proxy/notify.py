@@ -20,12 +20,13 @@ class Notifier:
     """
 
     __slots__ = (
-        "_address", "_beat_at", "_half", "_silent", "_socket", "_status", "_status_at", "_unsent",
+        "_address", "_beat_at", "_half", "_replaced", "_silent", "_socket", "_status", "_status_at", "_unsent",
     )  # fmt: skip
 
     def __init__(self, environ: Mapping[str, str], *, silent: bool = False) -> None:
         """``silent``: another process is the main one, and nobody listens to this one until it says that it is ``ready``."""
         self._silent = silent
+        self._replaced = False
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self._half = _half_of_watchdog(environ)
         self._beat_at = 0.0 if self._half else math.inf
@@ -36,7 +37,7 @@ class Notifier:
 
     def ready(self) -> None:
         """Tell that requests are accepted: once at the start, and after each ``reloading``."""
-        self._silent = False
+        self._silent = self._replaced
         self._announce(b"READY=1")
 
     def reloading(self) -> None:
@@ -51,7 +52,7 @@ class Notifier:
     def replaced_by(self, pid: int) -> None:
         """Tell that another process is the main one now; nobody listens to this one any more."""
         self._announce(b"MAINPID=%d" % pid)
-        self._silent = True
+        self._silent = self._replaced = True
 
     def beat(self, now: float, status: str) -> None:
         """Tell that the event loop turns, as often as the watchdog wants it, and ``status``, when it is another.

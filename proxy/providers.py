@@ -12,10 +12,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, get_args
+from urllib.parse import quote
 
 Dialect = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
 Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key", "none"]
 MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
+
+Offer = Literal[
+    "completions", "moderations", "rerank", "images", "audio", "videos", "files", "batches"
+]
+"""What is passed on, by the first word of its path behind ``/v1``."""
 
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 AUTHS: tuple[Auth, ...] = get_args(Auth)
@@ -75,19 +81,46 @@ class Provider:
     """The routes have no ``/v1`` in front: Perplexity's are ``/chat/completions``."""
     keyless: bool = False
     """A server of one's own: an account needs no api_key, and one that is given is sent."""
+    offers: tuple[Offer, ...] | None = None
+    """What it is known to have beside its dialects' calls, for requests that name no model; None: nobody knows."""
     lists_models: bool = True
     """What it lists can be called. Azure lists what could be deployed."""
     probe: str | None = None
     """A path that is free to read and wants the credential, where the list of models is open to
     anybody and so tells nothing about it."""
 
-    def url(self, dialect: Dialect, path: str, account_base_url: str | None = None) -> str:
-        """The address of *path* (with its version prefix, as in ``/v1/messages``) for a call."""
+    def url(
+        self, dialect: Dialect, path: str, account_base_url: str | None = None, model: str = ""
+    ) -> str:
+        """The address of *path* (with its version prefix, as in ``/v1/messages``) for a call of *model*."""
         if account_base_url is not None:
             base = account_base_url
         else:
             base = self.base_urls.get(dialect, self.base_url)
+        if DEPLOYMENTS in base:
+            return _deployed(base, path, model)
         return endpoint(base, _unversioned(path) if self.versionless else path)
+
+
+DEPLOYMENTS = "/openai/deployments"
+"""Azure's addresses from before its ``/openai/v1``: the model is called by a path, and the version by ``?api-version=``."""
+_UNDEPLOYED = ("/responses", "/files", "/batches", "/models")
+"""What stands beside the deployments there, and not below one."""
+
+
+def _deployed(base_url: str, path: str, model: str) -> str:
+    """Joins an address of Azure's deployments, which may name one of them, with a route."""
+    base, _, base_query = base_url.partition("?")
+    route, _, query = _unversioned(path).partition("?")
+    before, _, named = base.rstrip("/").partition(DEPLOYMENTS)
+    deployment = named or f"/{quote(model, safe='')}"
+    above = (
+        "/openai"
+        if route.startswith(_UNDEPLOYED) or not deployment[1:]
+        else f"{DEPLOYMENTS}{deployment}"
+    )
+    queries = "&".join(q for q in (base_query, query) if q)
+    return f"{before}{above}{route}" + (f"?{queries}" if queries else "")
 
 
 # A segment such as v1, v1beta, v1beta1, v4.
@@ -151,15 +184,18 @@ _ROWS = (
             "davinci-",
             "babbage-",
         ),
+        offers=("completions", "moderations", "images", "audio", "videos", "files", "batches"),
     ),
     Provider(
-        # Every resource has a host of its own: https://RESOURCE.openai.azure.com/openai/v1.
+        # Every resource has a host of its own: https://RESOURCE.openai.azure.com/openai/v1, or in the older form
+        # https://RESOURCE.openai.azure.com/openai/deployments?api-version=2024-10-21.
         name="azure-openai",
         base_url="",
         dialects=("openai-chat", "openai-responses"),
         auth="api-key",
         lists_models=False,
         flags=Flags(official=True, max_tokens_field="max_completion_tokens", developer_role=True),
+        offers=("completions", "images", "audio", "videos", "files", "batches"),
     ),
     Provider(
         name="anthropic",
@@ -167,6 +203,7 @@ _ROWS = (
         dialects=("anthropic",),
         auth="x-api-key",
         families=("claude-",),
+        offers=(),
     ),
     Provider(
         name="gemini",
@@ -174,6 +211,7 @@ _ROWS = (
         dialects=("gemini",),
         auth="x-goog-api-key",
         families=("gemini-", "gemma-", "learnlm-", "imagen-", "veo-"),
+        offers=(),
     ),
     Provider(
         name="gemini-openai",
@@ -181,12 +219,14 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         flags=Flags(reasoning_outside=True),
+        offers=("images", "files", "batches"),
     ),
     Provider(
         name="groq",
         base_url="https://api.groq.com/openai/v1",
         dialects=_COMPATIBLE,
         auth="bearer",
+        offers=("audio", "files", "batches"),
     ),
     Provider(
         name="deepseek",
@@ -196,6 +236,7 @@ _ROWS = (
         flags=Flags(max_tokens_field="max_tokens", reasoning_field=True),
         families=("deepseek-",),
         base_urls={"anthropic": "https://api.deepseek.com/anthropic"},
+        offers=("completions",),
     ),
     Provider(
         name="mistral",
@@ -214,6 +255,7 @@ _ROWS = (
             "open-mistral-",
             "open-mixtral-",
         ),
+        offers=("moderations", "audio", "files"),
     ),
     Provider(
         name="xai",
@@ -222,6 +264,7 @@ _ROWS = (
         auth="bearer",
         flags=Flags(reasoning_outside=True),
         families=("grok-",),
+        offers=("images", "files"),
     ),
     Provider(
         name="openrouter",
@@ -230,6 +273,7 @@ _ROWS = (
         auth="bearer",
         flags=Flags(max_tokens_field="max_tokens", developer_role=True),
         probe="/v1/key",
+        offers=("completions",),
     ),
     Provider(
         name="together",
@@ -237,6 +281,7 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         flags=_MAX_TOKENS,
+        offers=("completions", "images", "audio", "rerank", "files", "batches"),
     ),
     Provider(
         name="fireworks",
@@ -245,12 +290,14 @@ _ROWS = (
         auth="bearer",
         flags=_MAX_TOKENS,
         families=("accounts/fireworks/",),
+        offers=("completions",),
     ),
     Provider(
         name="cerebras",
         base_url="https://api.cerebras.ai/v1",
         dialects=_COMPATIBLE,
         auth="bearer",
+        offers=("completions",),
     ),
     Provider(
         name="perplexity",
@@ -261,6 +308,7 @@ _ROWS = (
         flags=Flags(stream_options=False, max_tokens_field="max_tokens"),
         families=("sonar",),
         versionless=True,
+        offers=(),
     ),
     Provider(
         name="moonshot",
@@ -270,6 +318,7 @@ _ROWS = (
         flags=Flags(max_tokens_field="max_tokens", reasoning_field=True),
         families=("kimi-", "moonshot-"),
         base_urls={"anthropic": "https://api.moonshot.ai/anthropic"},
+        offers=("files",),
     ),
     Provider(
         name="zai",
@@ -279,6 +328,7 @@ _ROWS = (
         flags=Flags(max_tokens_field="max_tokens", reasoning_field=True),
         families=("glm-",),
         base_urls={"anthropic": "https://api.z.ai/api/anthropic"},
+        offers=(),
     ),
     Provider(
         name="alibaba",
@@ -287,6 +337,7 @@ _ROWS = (
         auth="bearer",
         flags=_MAX_TOKENS,
         families=("qwen", "qwq-", "qvq-"),
+        offers=("files", "batches"),
     ),
     Provider(
         name="huggingface",
@@ -294,6 +345,7 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         flags=_MAX_TOKENS,
+        offers=(),
     ),
     Provider(
         name="ollama",
@@ -302,6 +354,7 @@ _ROWS = (
         auth="bearer",
         flags=Flags(max_tokens_field="max_tokens", developer_role=True),
         keyless=True,
+        offers=("completions",),
     ),
     Provider(
         name="vllm",
@@ -309,6 +362,7 @@ _ROWS = (
         dialects=_COMPATIBLE,
         auth="bearer",
         keyless=True,
+        offers=("completions", "rerank", "audio"),
     ),
     Provider(
         # Its own default port, 8080, is also ours: most accounts give a base_url.
@@ -318,6 +372,7 @@ _ROWS = (
         auth="bearer",
         flags=_MAX_TOKENS,
         keyless=True,
+        offers=("completions", "rerank"),
     ),
 )
 

@@ -104,6 +104,14 @@ def at_least(usage: Usage, output: int) -> Usage:
     return usage if usage.output >= output else usage._replace(output=output, estimated=True)
 
 
+def estimate_output(by_text: int, events: int, pace: float | None) -> int:
+    """Return about how many tokens came in ``events`` whose text is ``by_text``, at ``pace`` tokens an event; None: any number.
+
+    The lower of the two: a text may be made of longer tokens than most, and an event of less text than most.
+    """
+    return by_text if pace is None else min(by_text, int(events * pace + 0.5))
+
+
 def estimate_tokens(text: str) -> int:
     """Return about how many tokens ``text`` is: a quarter for an ASCII character, three quarters for any other, rounded up.
 

@@ -49,6 +49,14 @@ def test_each_package_is_locked_with_its_hashes_and_no_address(lock):
     assert "://" not in "".join(lines)
 
 
+def test_the_fuzzer_is_locked_apart_from_what_everybody_installs():
+    found = locked("requirements-fuzz.lock")
+    assert [name for name, _, _ in found] == ["atheris"]
+    assert "--hash=sha256:" in found[0][2]
+    assert "://" not in (ROOT / "requirements-fuzz.lock").read_text()
+    assert "atheris" not in {name for lock in LOCKS for name, _, _ in locked(lock)}
+
+
 def test_what_is_installed_is_what_is_locked():
     compared = 0
     for name, wanted, rest in locked("requirements-dev.lock"):

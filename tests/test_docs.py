@@ -52,7 +52,8 @@ from proxy.server.admin import ROUTES
 from proxy.server.exchange import _error_fields
 from proxy.usage import Usage
 from tests.docs_samples import BASES, BESIDE, CONTENT, MARK, MARKED, PARAMETERS, TOOLS
-from tests.integration.gateway import KEY, Gateway, gateway
+from tests.integration.gateway import KEY, Gateway, config_text, gateway, upstream
+from tests.integration.warehouse import warehouse
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -513,7 +514,10 @@ def test_the_commands_in_the_handbooks_exist(page):
         assert _parser().parse_args(line.split()).command == line.split()[0]
 
 
-# docs/clients.md and README.md.
+# What is to be pasted.
+
+PASSED_ON = ("docs/api/pass-through.md",)
+"""The pages on what the demo does not have."""
 
 
 @asynccontextmanager
@@ -528,14 +532,34 @@ async def the_demo() -> Any:
         await provider.close()
 
 
+@asynccontextmanager
+async def the_provider_of(page: str) -> Any:
+    """Run the demo, or for what it does not have a provider that has it."""
+    if page not in PASSED_ON:
+        async with the_demo() as front:
+            yield front
+        return
+    async with warehouse() as house:
+        models = (
+            f'[[models]]\nname = "demo-{name}"\ntargets = ["up/{name}"]\n'
+            for name in ("image", "speech", "whisper")
+        )
+        async with gateway(config_text(upstream(house.url), *models)) as front:
+            yield front
+
+
 def filled(text: str, front: Gateway) -> str:
     """Return ``text`` with the address and key of a gateway that runs."""
     return text.replace("http://127.0.0.1:8080", front.url).replace("$KEY", KEY)
 
 
-async def ran(*command: str) -> str:
+async def ran(directory: Path, *command: str) -> str:
+    """Run a command beside the files that the pages speak of; return what it prints."""
+    (directory / "speech.mp3").write_bytes(b"ID3")
+    (directory / "batch.jsonl").write_text("{}\n")
     process = await asyncio.create_subprocess_exec(
         *command,
+        cwd=directory,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -558,35 +582,35 @@ def shell_samples() -> list[Any]:
         "greeting": greeting_lines()
     }
     return [
-        pytest.param(line, id=f"{page}-{i}")
+        pytest.param(page, line, id=f"{page}-{i}")
         for page, text in pages.items()
         for i, line in enumerate(curl_lines(text))
     ]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
-@pytest.mark.parametrize("line", shell_samples())
-async def test_a_curl_line_works_as_pasted(line):
-    async with the_demo() as front:
-        told = await ran("sh", "-c", filled(line, front))
+@pytest.mark.parametrize(("page", "line"), shell_samples())
+async def test_a_curl_line_works_as_pasted(page, line, tmp_path):
+    async with the_provider_of(page) as front:
+        told = await ran(tmp_path, "sh", "-c", filled(line, front))
     assert told
     assert re.search('"error": *[^n]', told) is None
 
 
 def python_samples() -> list[Any]:
     samples = [
-        pytest.param(text, id=f"{page}-{i}")
+        pytest.param(page, text, id=f"{page}-{i}")
         for page in PAGES
         for i, text in enumerate(fences(page, "python"))
     ]
     # As it stands: who pastes it pastes what is in front of it too.
     shown = re.search(r"^ *from openai.*?(?=\n\n)", greeting_lines(), re.MULTILINE | re.DOTALL)
     assert shown is not None
-    return [*samples, pytest.param(shown[0], id="greeting")]
+    return [*samples, pytest.param("greeting", shown[0], id="greeting")]
 
 
-@pytest.mark.parametrize("text", python_samples())
-async def test_a_python_snippet_works_as_pasted(text):
+@pytest.mark.parametrize(("page", "text"), python_samples())
+async def test_a_python_snippet_works_as_pasted(page, text, tmp_path):
     imported = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(text))
@@ -595,9 +619,9 @@ async def test_a_python_snippet_works_as_pasted(text):
     missing = [name for name in imported if not _is_installed(name)]
     if missing:
         pytest.skip(f"it compiles; {', '.join(missing)} is not among the locked packages")
-    async with the_demo() as front:
+    async with the_provider_of(page) as front:
         script = f"KEY = {KEY!r}\n{filled(text, front)}"
-        assert (await ran(sys.executable, "-W", "ignore", "-c", script)).strip()
+        assert (await ran(tmp_path, sys.executable, "-W", "ignore", "-c", script)).strip()
 
 
 def _is_installed(name: str) -> bool:

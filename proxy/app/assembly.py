@@ -30,6 +30,7 @@ from proxy.dialects.chat.encode import error_frame as chat_error_frame
 from proxy.dialects.gemini.encode import error_frame as gemini_error_frame
 from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame
+from proxy.dialects.pace import Paces
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log
 from proxy.metrics import Metrics
@@ -88,9 +89,10 @@ async def start(
         raise
     now = asyncio.get_running_loop().time()
     catalog, metrics, pool = Catalog(config), _metrics(), Pool(config, now)
-    settlement = Settlement(log, books, tally(config, catalog, metrics), time.time)
+    paces = Paces()
+    settlement = Settlement(log, books, tally(config, catalog, metrics), paces, time.time)
     connections = Connections(connect_timeout=config.timeouts.connect, tls=tls)
-    means = _means(config, pool, wallets, connections, settlement, books, metrics)
+    means = _means(config, pool, wallets, connections, settlement, books, metrics, paces)
     gateway = _gateway(config, catalog, keyring, directory, means, books, log)
     notifier = Notifier(environ, silent=predecessor is not None)
     running = Running(gateway, connections, settlement, log, environ, sweep, notifier)
@@ -134,6 +136,7 @@ def _means(
     settlement: Settlement,
     books: Books,
     metrics: Metrics,
+    paces: Paces,
 ) -> Means:
     """Return what carries a call."""
     loop = asyncio.get_running_loop()
@@ -142,6 +145,7 @@ def _means(
         clock=time.time,
         queue=Queue(),
         pool=pool,
+        paces=paces,
         wallets=wallets,
         connections=connections,
         outbox=Outbox(loop),

@@ -276,9 +276,10 @@ class Running:
         self._own = None
         for listener in (*self._public, *self._private):
             listener.close()
+        self.gateway.draining = True
         for server in self._servers[1:]:
             # Whoever asks next, Prometheus above all, means the other one.
-            server.pre_shutdown()
+            server.hang_up()
         shares.leave(self.gateway)
         self._successor = successor
         successor.go()

@@ -7,11 +7,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from proxy.billing import database, reading
 from proxy.billing.entry import REQUEST_ID, SETTLED, STARTED, decode
 from proxy.billing.journal import Journal, Position, scan
 from proxy.billing.state import Unusable
+from proxy.money import usd
 
 _AT_ONCE = 500
 """Ids in a query: older versions of SQLite take 999 parameters."""
@@ -33,7 +35,25 @@ class Audit:
     """What was paid in, less what was taken back."""
     keys: int = 0
     """Of the database, revoked ones too."""
+    difference_micro: int = 0
+    """By how much sums of money differ, each taken by itself."""
     faults: list[str] = field(default_factory=list)
+
+    def told(self) -> dict[str, Any]:
+        """Return what is found as JSON tells it."""
+        return {
+            "ok": not self.faults,
+            "faults": self.faults,
+            "requests": self.requests,
+            "removed": self.removed,
+            "journal": self.journal,
+            "quarantined": self.quarantined,
+            "price_usd": usd(self.price_micro),
+            "cost_usd": usd(self.cost_micro),
+            "credits_usd": usd(self.credits_micro),
+            "difference_usd": usd(self.difference_micro),
+            "keys": self.keys,
+        }
 
 
 def audit(path: Path) -> Audit:
@@ -54,9 +74,10 @@ def _audit(opened: sqlite3.Connection, journal: Journal) -> Audit:
         opened.execute(one.sql, one.parameters).fetchall()
         for one in (reading.sums_of_requests(), reading.sums_of_days())
     )
-    found.faults += reading.differences(
-        [dict(row) for row in requests], [dict(row) for row in days]
-    )
+    ours, theirs = [dict(row) for row in requests], [dict(row) for row in days]
+    found.faults += reading.differences(ours, theirs)
+    for money in ("cost_micro", "price_micro"):
+        found.difference_micro += reading.difference(money, ours, theirs)
     (sums,) = opened.execute(
         "SELECT coalesce(sum(requests), 0), coalesce(sum(cost_micro), 0), coalesce(sum(price_micro), 0) FROM usage_daily"
     )
@@ -82,13 +103,14 @@ def _audit(opened: sqlite3.Connection, journal: Journal) -> Audit:
     return found
 
 
+_CREDITS = """
+    SELECT wallet_id, sum(booked), sum(noted) FROM (
+        SELECT wallet_id, amount_micro AS booked, 0 AS noted FROM credits
+        UNION ALL
+        SELECT subject, 0, amount_micro FROM changes WHERE amount_micro IS NOT NULL
+    ) GROUP BY 1 HAVING sum(booked) <> sum(noted) ORDER BY 1"""
 _DIRECTORY = {
-    "{0}: {1} micro-USD in credits and {2} in the record of changes": """
-        SELECT wallet_id, sum(booked), sum(noted) FROM (
-            SELECT wallet_id, amount_micro AS booked, 0 AS noted FROM credits
-            UNION ALL
-            SELECT subject, 0, amount_micro FROM changes WHERE amount_micro IS NOT NULL
-        ) GROUP BY 1 HAVING sum(booked) <> sum(noted) ORDER BY 1""",
+    "{0}: {1} micro-USD in credits and {2} in the record of changes": _CREDITS,
     # A plus before a column: not by the index that is to be proved.
     "{0}: the ref {1} is booked {2} times": """
         SELECT +wallet_id, +ref, count(*) FROM credits WHERE ref IS NOT NULL
@@ -98,7 +120,8 @@ _DIRECTORY = {
         WHERE wallet_id LIKE 'team:%' AND substr(wallet_id, 6) NOT IN (SELECT name FROM teams)""",
     "key:{0}: its team {1} does not exist": """
         SELECT name, json_extract(options, '$.team') AS team FROM keys
-        WHERE team NOT IN (SELECT name FROM teams)""",
+        -- Nothing is in an empty list, and null is not in it either.
+        WHERE team IS NOT NULL AND team NOT IN (SELECT name FROM teams)""",
     "key:{0}: {1} hashes open it, expected 1, or 0 once it is revoked": """
         SELECT name, (SELECT count(*) FROM key_hashes WHERE key_name = name AND until IS NULL) AS open
         FROM keys WHERE open <> (revoked IS NULL)""",
@@ -114,6 +137,8 @@ def _audit_directory(opened: sqlite3.Connection, found: Audit) -> None:
     """Hold credits against the record of changes, and keys against each other."""
     for told, query in _DIRECTORY.items():
         found.faults += [told.format(*row) for row in opened.execute(query)]
+    for _, booked, noted in opened.execute(_CREDITS):
+        found.difference_micro += abs(booked - noted)
     ((found.credits_micro, found.keys),) = opened.execute(
         "SELECT (SELECT coalesce(sum(amount_micro), 0) FROM credits), (SELECT count(*) FROM keys)"
     )

@@ -98,7 +98,8 @@ def decode(record: bytes) -> tuple[bytes, Row]:
         or not _TYPES.issuperset(map(type, row))
     ):
         raise ValueError(f"found a record that is no row of {len(COLUMNS)} columns or fewer")
-    return record[:1], (*row, *(None,) * (len(COLUMNS) - len(row)))
+    missing = len(COLUMNS) - len(row)
+    return record[:1], (*row, *(None,) * missing) if missing else tuple(row)
 
 
 def cleaned(row: Row) -> Row:

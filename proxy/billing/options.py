@@ -14,7 +14,7 @@ from typing import Any
 from proxy.billing.credit import Terms
 from proxy.config import Key, values
 from proxy.config.errors import Wrong, nearest
-from proxy.config.keys import HASH
+from proxy.config.keys import HASH, NATIVE
 from proxy.config.upstreams import PERIOD
 from proxy.config.values import Kind, many, repr_toml
 from proxy.money import micro
@@ -99,6 +99,7 @@ KEY: Mapping[str, Kind[Any]] = {
     "expires": values.MOMENT,
     "allow_ip": many(values.NETWORK),
     "enabled": values.BOOLEAN,
+    "native": NATIVE,
 }
 
 

@@ -186,5 +186,15 @@ def differences(
     return found
 
 
+def difference(
+    name: str, requests: Iterable[Mapping[str, Any]], days: Iterable[Mapping[str, Any]]
+) -> int:
+    """Return by how much the sums of ``name`` differ, each day's taken by itself."""
+    left: dict[str, int] = {row["day"]: int(row[name]) for row in requests}
+    for row in days:
+        left[row["day"]] = left.get(row["day"], 0) - int(row[name])
+    return sum(map(abs, left.values()))
+
+
 def _named(columns: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{sql} AS {name}" for name, sql in columns)

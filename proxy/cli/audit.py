@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from proxy import money
-from proxy.billing import audit
+from proxy.billing import audit, audited
 from proxy.billing.state import Unusable
 from proxy.cli.ledger import database_of, usd
 from proxy.cli.output import complain, print_json
@@ -14,28 +15,17 @@ from proxy.config import ConfigError
 
 def run(args: argparse.Namespace) -> int:
     try:
-        found = audit.audit(database_of(args))
+        path = database_of(args)
+        found = audit.audit(path)
     except (ConfigError, Unusable) as error:
         if args.json:
             print_json({"ok": False, "faults": [str(error)]})
         else:
             complain(str(error))
         return 1
+    audited.note(path.parent, found, time.time())
     if args.json:
-        print_json(
-            {
-                "ok": not found.faults,
-                "faults": found.faults,
-                "requests": found.requests,
-                "removed": found.removed,
-                "journal": found.journal,
-                "quarantined": found.quarantined,
-                "price_usd": usd(found.price_micro),
-                "cost_usd": usd(found.cost_micro),
-                "credits_usd": money.usd(found.credits_micro),
-                "keys": found.keys,
-            }
-        )
+        print_json(found.told())
         return 1 if found.faults else 0
     for fault in found.faults:
         complain(fault)

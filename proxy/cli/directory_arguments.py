@@ -76,6 +76,7 @@ def _of_keys(parser: argparse.ArgumentParser) -> None:
     _option(parser, "--price-multiplier", "X", "times the price of the models")
     _option(parser, "--expires", "DATE", "the first moment at which it is refused, in UTC")
     _option(parser, "--allow-ip", "CIDR", "from where it may be used, with commas", _words)
+    _option(parser, "--native", "PATHS", "calls, or all: any path of a provider")
 
 
 def _of_wallets(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,4 +55,15 @@ def print_csv(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Print ``rows`` for a spreadsheet: RFC 4180, with the names of the columns first."""
     writer = csv.writer(sys.stdout)
     writer.writerow(names)
-    writer.writerows([row[name] for name in names] for row in rows)
+    writer.writerows([_cell(row[name]) for name in names] for row in rows)
+
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _cell(value: object) -> object:
+    """Return ``value`` as a spreadsheet shall show it: one reads a text that begins like a formula as one, and a note may be anybody's."""
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value

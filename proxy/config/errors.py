@@ -13,8 +13,11 @@ class ConfigError(Exception):
     """Everything that is wrong with the configuration, one line for each fault."""
 
     def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+        # What was found is shown, and may hold anything; a line of ours is one line, and orders no terminal about.
+        self.faults = tuple(
+            "".join(one if one.isprintable() else "?" for one in fault) for fault in faults
+        )
+        super().__init__("\n".join(self.faults))
 
 
 class Wrong(Exception):

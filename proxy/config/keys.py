@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from typing import get_args
 
 from proxy.config import model, values
 from proxy.config.errors import Wrong
 from proxy.config.reader import Table
 from proxy.config.secrets import key_hash
 from proxy.config.upstreams import PERIOD, check_budget
-from proxy.config.values import Kind, many
+from proxy.config.values import Kind, choice, many
 
 _HASH = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
@@ -23,6 +24,7 @@ def _hash(value: object) -> str:
     return match[1]
 
 
+NATIVE: Kind[model.Native] = choice(get_args(model.Native))
 HASH: Kind[str] = Kind(_hash, lambda digest: f"sha256:{digest}")
 
 
@@ -66,6 +68,7 @@ def _key(table: Table) -> model.Key | None:
         expires=table.optional("expires", values.MOMENT),
         allow_ip=table.get("allow_ip", many(values.NETWORK), ()),
         enabled=table.get("enabled", values.BOOLEAN, default=True),
+        native=table.get("native", NATIVE, "calls"),
     )
     check_budget(table)
     return key if name and digest else None

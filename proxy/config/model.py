@@ -267,6 +267,9 @@ class Model:
     unpriced: Unpriced = "record"
 
 
+Native = Literal["calls", "all"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     name: str
@@ -289,6 +292,8 @@ class Key:
     allow_ip: tuple[Network, ...] = ()
     """Empty: from anywhere."""
     enabled: bool = True
+    native: Native = "calls"
+    """What of a provider's own paths it may use: those that call models, or any, which is for an operator's own tools."""
 
 
 # The whole.

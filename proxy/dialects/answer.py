@@ -55,6 +55,10 @@ class Answer(Protocol):
     def seen(self) -> int:
         """About how many tokens of output have come; 0 before the end of a document, which comes at once."""
 
+    @property
+    def events(self) -> int:
+        """How many events with content have come; 0 for a document."""
+
     def feed(self, data: bytes) -> bytes:
         """Return the bytes for the client that ``data`` of the upstream's body gives."""
 
@@ -170,6 +174,10 @@ class Translation(Decoded):
     def seen(self) -> int:
         return self._meter.seen
 
+    @property
+    def events(self) -> int:
+        return 0 if self._gathered is not None else self._meter.events
+
     def feed(self, data: bytes) -> bytes:
         if self._gathered is not None:
             self._gathered.append(data)
@@ -201,7 +209,7 @@ class Translation(Decoded):
 class Whole(Decoded):
     """A document in another dialect, gathered from an upstream that answers with a document or with a stream."""
 
-    seen = 0
+    seen = events = 0
 
     def __init__(
         self,
@@ -252,7 +260,7 @@ class WholeSplice:
     ``read_usage`` takes the parsed document, and so does ``read_made``.
     """
 
-    seen = 0
+    seen = events = 0
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class Memory:
 
     def keep(self, key_id: str, call_id: str, seals: tuple[Sealed, ...], now: float) -> None:
         """Keep ``seals`` for the call ``call_id`` of the key ``key_id``."""
-        size = sum(map(_size, seals))
+        size = len(call_id) + sum(map(_size, seals))
         if size > MAX_BYTES // 64:
             return
         self._forget((key_id, call_id))

@@ -13,6 +13,8 @@ import orjson
 
 _MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _ESCAPED = b"\\u"
+_ESCAPED_MODEL = re.compile(rb"\\u00(?:6[45cdfCDF])")
+"""One of the letters of "model" written as an escape."""
 
 
 def with_model(body: bytes, document: dict[str, Any], model: str) -> bytes:
@@ -28,9 +30,10 @@ def with_model(body: bytes, document: dict[str, Any], model: str) -> bytes:
     if body.count(b'"model"') == 1:
         found = _MODEL.search(body)
         if found is not None and orjson.loads(found[1]) == asked:
-            changed = body[: found.start(1)] + orjson.dumps(model) + body[found.end(1) :]
+            view = memoryview(body)
+            changed = b"".join((view[: found.start(1)], orjson.dumps(model), view[found.end(1) :]))
             # A key can be spelt with escapes: then the one found in plain letters is another object's.
-            if _ESCAPED not in body or orjson.loads(changed).get("model") == model:
+            if not _ESCAPED_MODEL.search(body) or orjson.loads(changed).get("model") == model:
                 return changed
     return orjson.dumps(document)
 

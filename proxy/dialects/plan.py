@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 
@@ -15,6 +15,7 @@ from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import native as chat_native
 from proxy.dialects.chat import read as chat_read
 from proxy.dialects.chat import write as chat_write
+from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.estimate import prompt_tokens
@@ -30,15 +31,17 @@ from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages import write as messages_write
-from proxy.dialects.native import with_first_member, with_model
+from proxy.dialects.messages.splice import MessagesSplice
+from proxy.dialects.native import with_first_member
 from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
+from proxy.dialects.responses import native as responses_native
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.responses.shapes import kept
+from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.dialects.restored import Restored
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
 from proxy.dialects.turn import Decoder, Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider
@@ -142,10 +145,14 @@ class Asked:
     remember: Callable[[str, tuple[Sealed, ...]], None]
     array: bool = False
     """The stream is to be one JSON array instead of events (Gemini's without ``alt=sse``)."""
+    sealed: bool = False
+    """Its body goes as it is, whatever it says: nothing can be limited."""
     embeds: bool = False
     """It is answered with numbers: there is no output to limit or to pay for."""
     charge: Callable[[Usage], int] | None = None
     """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
+    pace: float | None = None
+    """How many tokens an event of the model holds that is asked, if anything is known of it by then."""
     _estimated: int | None = None
 
     def conversation(self) -> Conversation:
@@ -174,6 +181,16 @@ class Asked:
         return max([limit for limit in found if limit is not None], default=None)
 
     @property
+    def in_background(self) -> bool:
+        """Whether the provider is to work on it whether the client stays or not."""
+        return self.dialect == "responses" and self.document.get("background") is True
+
+    @property
+    def heartbeat(self) -> bytes | None:
+        """What keeps the client's connection warm once its answer has begun; None: nothing may come in between."""
+        return None if self.sealed else CLIENTS[self.dialect].heartbeat
+
+    @property
     def choices(self) -> int:
         """How many answers the client wants."""
         if self.dialect == "gemini":
@@ -198,6 +215,27 @@ class Asked:
             self.body = with_first_member(self.body, b'"%b":%d' % (limits[0].encode(), tokens))
 
 
+class Passed(Answer, Protocol):
+    """An answer whose bytes are passed on, whatever they are. ``form`` says what is looked for in them."""
+
+    form: Literal["document", "events", "bytes"]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a failure can only be told by an answer that has no end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """What is said at the head of a call that is passed on, and ``answer``, which takes status and headers of the upstream's."""
+
+    content_type: bytes | None
+    """Of the body; None: there is none."""
+    accept: bytes
+    answer: Callable[[int, Mapping[bytes, bytes]], Passed]
+    lines: tuple[tuple[bytes, bytes], ...] = ()
+
+
 @dataclass(slots=True, kw_only=True)
 class Plan:
     """What to send, and ``answer``, which takes whether the upstream answers with a document instead of a stream.
@@ -212,6 +250,9 @@ class Plan:
     stream: bool
     dropped: frozenset[str]
     answer: Callable[[bool], Answer]
+    passing: Passing | None = None
+    model: str = ""
+    """The upstream's own name of what is asked: some addresses have it in their path."""
     method: str = "POST"
     subject: str | None = None
     """The id of what is asked about, if that is no model: a 404 is about it, and a path with it is not worth remembering."""
@@ -315,7 +356,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
     elif dialect == "gemini":
         body = gemini_native.rewritten(body, document, upstream.model)
     else:
-        body = with_model(body, dict(document), upstream.model)
+        body = responses_native.rewritten(body, document, upstream.model)
     return Plan(
         dialect=dialect,
         native=True,
@@ -323,7 +364,7 @@ def _spliced(asked: Asked, dialect: Dialect, upstream: Upstream) -> Plan:
         body=body,
         stream=asked.stream,
         dropped=frozenset(),
-        answer=lambda is_document: _splice_answer(
+        answer=lambda is_document: splice_answer(
             asked, dialect, upstream.flags, is_document=is_document
         ),
     )
@@ -335,9 +376,10 @@ def _native_path(asked: Asked, dialect: Dialect, model: str) -> str:
     return _NATIVE_PATHS[dialect]
 
 
-def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+def splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: bool) -> Answer:
+    """Return what passes an answer on that comes in the client's own dialect."""
     if not asked.stream and is_document:
-        read = _USAGE_READERS[dialect]
+        read = USAGE_READERS[dialect]
         made = kept if dialect == "openai-responses" and _keeps(asked) else _nothing
         return WholeSplice(lambda document: read(document, flags), asked.estimate_input, made)
     if not asked.stream:
@@ -358,12 +400,21 @@ def _splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document:
             asked.estimate_input,
             include_usage=include_usage,
             charge=asked.charge,
+            pace=asked.pace,
         )
     if dialect == "gemini":
-        return GeminiSplice(asked.request_id, flags, asked.estimate_input, array=asked.array)
+        return GeminiSplice(
+            asked.request_id, flags, asked.estimate_input, array=asked.array, pace=asked.pace
+        )
     if dialect == "anthropic":
-        return MessagesSplice(asked.request_id, flags, asked.estimate_input)
-    return ResponsesSplice(asked.request_id, flags, asked.estimate_input, keeps=_keeps(asked))
+        return MessagesSplice(asked.request_id, flags, asked.estimate_input, pace=asked.pace)
+    return ResponsesSplice(
+        asked.request_id,
+        flags,
+        asked.estimate_input,
+        keeps=_keeps(asked),
+        pace=asked.pace,
+    )
 
 
 def _keeps(asked: Asked) -> bool:
@@ -387,7 +438,7 @@ def _messages_usage(document: dict[str, Any], flags: Flags) -> Usage | None:
     return messages_decode.read_usage(usage, flags) if usage else None
 
 
-_USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
+USAGE_READERS: Mapping[Dialect, Callable[[dict[str, Any], Flags], Usage | None]] = {
     "openai-chat": _chat_usage,
     "anthropic": _messages_usage,
     "openai-responses": responses_decode.response_usage,
@@ -427,7 +478,7 @@ def _stream_of(
     is_document: bool,
     written: Written | None = None,
 ) -> Translation:
-    meter = Meter()
+    meter = Meter(asked.pace)
     encoder = CLIENTS[asked.dialect].encoder(reply, meter)
     turn: Turn = encoder if written is None else _restored(encoder, written, reply)
     return Translation(

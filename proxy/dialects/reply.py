@@ -11,7 +11,7 @@ from proxy.dialects.names import Names, flat_name
 from proxy.dialects.turn import Turn
 from proxy.errors import GatewayError
 from proxy.providers import Flags
-from proxy.usage import Usage, at_least
+from proxy.usage import Usage, at_least, estimate_output
 
 Sealed = Thinking | Redacted | Call
 """What an upstream wants back with a tool call: its thinking, or the call with the signature on it."""
@@ -91,16 +91,22 @@ class Encoder(Turn, Protocol):
 
 
 class Meter:
-    """Keeps what an answer consumed: the upstream's own figures, or an estimate from what it said."""
+    """Keeps what an answer consumed: the upstream's own figures, or an estimate from what it said.
 
-    __slots__ = ("_quarters", "reported")
+    ``pace``: how many tokens of this model an event holds, as far as anybody knows. ``events`` counts those with content.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_pace", "_quarters", "events", "reported")
+
+    def __init__(self, pace: float | None = None) -> None:
         self.reported: Usage | None = None
+        self.events = 0
+        self._pace = pace
         self._quarters = 0
 
     def saw(self, delta: str) -> None:
         """Count ``delta`` towards the estimate; runs once a token."""
+        self.events += 1
         length = len(delta)
         if delta.isascii():
             self._quarters += length
@@ -123,7 +129,7 @@ class Meter:
     @property
     def seen(self) -> int:
         """About how many tokens of output have come, whatever the upstream says."""
-        return -(-self._quarters // 4)
+        return estimate_output(-(-self._quarters // 4), self.events, self._pace)
 
 
 def reply_facts(conversation: Conversation) -> dict[str, Any]:

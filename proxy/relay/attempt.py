@@ -7,14 +7,14 @@ on every read goes straight to the client's transport: no task is woken, nothing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from proxy.config.secrets import Secret
 from proxy.dialects import refusal
 from proxy.dialects.answer import Answer
-from proxy.dialects.plan import Plan
+from proxy.dialects.plan import Passed, Plan
 from proxy.dialects.sse import EventTooLong
 from proxy.errors import GatewayError, Kind, unknown_object
 from proxy.relay.delivery import Delivery
@@ -68,6 +68,9 @@ class Host(Protocol):
 
     delivery: Delivery
     wants_stream: bool
+
+    def passes(self, answer: Passed, status: int, headers: Mapping[bytes, bytes]) -> None:
+        """Note how an answer begins that is passed on: ``wants_stream`` is known only now."""
 
     def first_byte(self, now: float) -> None: ...
     def first_content(self, now: float) -> bytes:
@@ -154,6 +157,11 @@ class Attempt:
                     Kind.MALFORMED, evidence=f"a body in {coding!r}, which was not asked for"
                 )
             )
+            return
+        passing = self._plan.passing
+        if passing is not None:
+            self.answer = passed = passing.answer(status, headers)
+            self._host.passes(passed, status, headers)
             return
         if self.answer is None:
             kind = headers.get(b"content-type", b"").lower()
@@ -282,7 +290,10 @@ class Attempt:
             self._give_up(GatewayError(Kind.MALFORMED, evidence="a document outgrew its limit"))
             return
         if not self._host.wants_stream:
-            return
+            if not answer.committed:
+                return
+            # It is passed on, and has become too long to be held.
+            self._host.wants_stream = True
         if out:
             self._held.append(out)
             self._held_size += len(out)
@@ -326,7 +337,12 @@ class Attempt:
             _conceal(answer.error, self._secret)
             out = _hidden(out, self._secret)
         self._host.settle(answer)
-        self._host.delivery.finish(out)
+        passed = self._plan.passing is not None
+        if passed and answer.error is not None and cast(Passed, answer).is_cut:
+            # No byte of it could be told from what was asked for.
+            self._host.delivery.abort()
+        else:
+            self._host.delivery.finish(out)
         self._resolve(Delivered())
 
     def _released(self) -> bytes:

@@ -53,10 +53,14 @@ class Bill:
         self._reserve = Reserve(means.wallets, self._wallets, self._asked, priced, means.clock())
 
     def find_prices(self, seat: Seat, target: Target, name: str) -> None:
-        """Go by the prices of ``target``, found under the public ``name``, at the account that is asked now."""
+        """Go by the prices of ``target``, found under the public ``name``, at the account that is asked now.
+
+        And by how many tokens its events hold, for an answer of which no usage is told.
+        """
+        asked = self._asked
+        asked.pace = self._means.paces.of(f"{target.provider}/{target.model}")
         if self._quotes is None:
             return
-        asked = self._asked
         self._quote = quote = self._quotes.of(seat.account, target.model, name)
         if asked.stream and "stream_options" in asked.document:
             # The usage chunk may be asked for, and goes out before the books are closed.

@@ -11,10 +11,13 @@ from proxy.billing.objects import Object
 from proxy.billing.tariff import Quotes
 from proxy.config.model import ReadOn, Target
 from proxy.dialects.answer import Answer, Translation, Whole
-from proxy.dialects.plan import CLIENTS, Asked, Plan, continued
+from proxy.dialects.passed import answer_lines, content_type
+from proxy.dialects.plan import Asked, Passed, Plan, continued
+from proxy.dialects.responses.decode import response_usage
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import Phase
 from proxy.providers import Provider
+from proxy.relay import background
 from proxy.relay.attempt import Attempt, Continues, Delivered, Outcome, Refused
 from proxy.relay.bill import Bill
 from proxy.relay.delivery import Delivery
@@ -29,6 +32,7 @@ from proxy.relay.head import (
 from proxy.relay.means import Means
 from proxy.relay.record import Record
 from proxy.relay.search import Search
+from proxy.relay.upload import Upload, framing, pump
 from proxy.routing.catalog import Route
 from proxy.routing.cooldown import verdict
 from proxy.routing.pool import Lease
@@ -72,8 +76,12 @@ class Call:
         quotes: Quotes | None,
         wallets: Sequence[Wallet] = (),
         fallbacks: Sequence[Route] = (),
+        upload: Upload | None = None,
     ) -> None:
-        """``quotes`` is what the key pays; None: the call costs nothing. ``wallets`` must cover what it may cost."""
+        """``quotes`` is what the key pays; None: the call costs nothing. ``wallets`` must cover what it may cost.
+
+        ``upload`` is what follows the body of the plan.
+        """
         self._means = means
         self._asked = asked
         self._route = route
@@ -89,6 +97,7 @@ class Call:
             tokens=tokens,
         )
         self._make_plan = make_plan
+        self._upload = upload
         self.task = task
         """What ``run`` runs in; may be set before that."""
         self._bill = Bill(means, asked, quotes, wallets)
@@ -100,6 +109,8 @@ class Call:
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
+        self.watch = background.Watch() if asked.in_background else None
+        """Of a call that may go on when its client has an answer."""
         self._key = key
         self._bound = 0
         self._note_at = self._started + _NOTED_AFTER
@@ -143,8 +154,15 @@ class Call:
                     attempt.abort()
                 else:
                     attempt.linger(self._loop)
-        if delivered.document is not None:
-            self._deliver_document(delivered.document)
+        document = delivered.document
+        if document is None:
+            return
+        watch = self.watch
+        name = background.pending(document) if watch is not None else None
+        if watch is None or name is None:
+            self._deliver_document(document)
+        else:
+            await self._look_after(watch, name, document)
 
     # Tries.
 
@@ -165,6 +183,9 @@ class Call:
             refused = outcome.error
             timed_out += refused.kind in _TIMEOUTS
             if not refused.row.another or timed_out > 1 or self._last_word is not None:
+                break
+            if self._upload is not None and self._upload.begun:
+                # What has been read of it is gone.
                 break
         if refused is not None:
             refused.everybody_failed = len(search.tried) > 1 and refused.status >= 500
@@ -218,12 +239,13 @@ class Call:
         plan = self._make_plan(seat.provider, target.model)
         if plan is None:
             raise CannotCount
+        plan.model = target.model
         self._plan = plan
         self.record.attempts += 1
         self.record.asking = True
         self.record.account = seat.account.name
         self.record.provider = target.provider
-        self.record.upstream_model = target.model
+        self.record.upstream_model = target.model or None
         self._bill.find_prices(seat, target, self._search.name_of(target))
         outcome = await self._send(seat, plan, plan.body)
         while isinstance(outcome, Continues):
@@ -272,7 +294,7 @@ class Call:
         self, seat: Seat, plan: Plan, body: bytes, before: Attempt | None = None
     ) -> Outcome:
         outcome = await self._exchange(seat, plan, body, before, fresh=False)
-        if isinstance(outcome, Refused) and outcome.stale:
+        if isinstance(outcome, Refused) and outcome.stale and self._upload is None:
             # The connection had died while idle: nobody has seen this request.
             outcome = await self._exchange(seat, plan, body, before, fresh=True)
         return outcome
@@ -282,12 +304,16 @@ class Call:
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
         lines = client_lines(plan.dialect, self._headers, native=plan.native)
-        head = head + head_bytes(lines) if lines else head
-        request = post(head, body) if plan.method == "POST" else head + b"\r\n"
+        if plan.passing is not None:
+            # By its key an account would give one client what another has made.
+            lines = [one for one in lines if one[0] != b"idempotency-key"]
+        if lines:
+            head += head_bytes(lines)
+        upload = self._upload
         began = self._loop.time()
         try:
             connection = await self._means.connections.acquire(
-                origin, self._route.timeouts.connect, fresh=fresh
+                origin, self._route.timeouts.connect, fresh=fresh or upload is not None
             )
         except ConnectFailed as failed:
             kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
@@ -304,10 +330,21 @@ class Call:
         )
         if self._bill.grows:
             attempt.watch(self._hold_more)
-        connection.send(request, attempt)
+        pumping = None
+        if upload is not None:
+            connection.begin(head + framing(upload, body), attempt)
+            pumping = pump(upload, connection, attempt, self._loop.time)
+        elif plan.method != "POST" and not body:
+            connection.send(head + b"\r\n", attempt)
+        else:
+            connection.send(post(head, body), attempt)
         if self.delivery.paused_at is not None:
             connection.pause()
-        outcome = await attempt.outcome
+        try:
+            outcome = await attempt.outcome
+        finally:
+            if pumping is not None:
+                pumping.cancel()
         if not isinstance(outcome, Delivered):
             self.record.upstream += self._loop.time() - attempt.sent_at
         return outcome
@@ -316,9 +353,22 @@ class Call:
 
     def first_byte(self, now: float) -> None:
         self.record.first_byte = now
+        if self._upload is not None and not self._upload.ended:
+            # Whatever of the request still comes is not another one.
+            self.delivery.close_after()
+
+    def passes(self, answer: Passed, status: int, headers: Mapping[bytes, bytes]) -> None:
+        self.wants_stream = answer.form != "document"
+        self.record.stream = answer.form == "events"
+        self.record.status = status
+        length = headers.get(b"content-length", b"")
+        sized = answer.form != "events" and length.isdigit()
+        self.delivery.pass_on(status, answer_lines(headers), int(length) if sized else None)
 
     def first_content(self, now: float) -> bytes:
-        self.record.first_content = now
+        if self._plan is None or self._plan.passing is None or self.record.stream:
+            # The first byte of a file is nobody's first word.
+            self.record.first_content = now
         self._succeeded()
         self._bind()
         return self._fields()
@@ -352,6 +402,7 @@ class Call:
         attempt = self._attempt
         if record.usage is None:
             record.usage = answer.usage()
+        record.events = answer.events
         record.answer_id = answer.answer_id or None
         record.error = record.error or answer.error
         if answer.error is not None and record.status != CLIENT_LEFT:
@@ -409,6 +460,9 @@ class Call:
         if attempt is None or lease is None or attempt.outcome.done():
             return None
         chosen = lease.seat.account.on_disconnect or self._means.streaming.on_disconnect
+        if self._asked.in_background:
+            # It goes on whether anybody listens or not.
+            chosen = ReadOn(self._route.timeouts.total)
         if not isinstance(chosen, ReadOn):
             return None
         self.record.status = CLIENT_LEFT
@@ -431,6 +485,8 @@ class Call:
     @property
     def phase(self) -> Phase:
         attempt = self._attempt
+        if self.watch is not None and self.watch.answered.is_set():
+            return Phase.WAITING
         if attempt is None or attempt.outcome.done():
             return Phase.QUEUED if self._lease is None else Phase.CONNECTING
         return Phase.STREAMING if attempt.has_content else Phase.WAITING
@@ -506,7 +562,7 @@ class Call:
             or now - self._quiet_since < self._means.streaming.heartbeat
         ):
             return
-        beat = CLIENTS[self._asked.dialect].heartbeat
+        beat = self._asked.heartbeat
         if beat is None:
             return
         attempt = self._attempt
@@ -535,6 +591,8 @@ class Call:
         """End the call with ``error``, whatever it waits for; no other account is tried."""
         if self.delivery.finished:
             # Its task has yet to hear of the end, and would append an error to a whole answer.
+            if self.watch is not None:
+                self.watch.over.set()
             return
         self._last_word = error
         attempt = self._attempt
@@ -551,6 +609,20 @@ class Call:
         frame = self._means.frame_error[self._asked.dialect](error, self._asked.request_id)
         self.delivery.finish(frame)
 
+    async def _look_after(self, watch: background.Watch, name: str, document: bytes) -> None:
+        """Answer with ``document``, and close the books when the response ``name`` has ended, which may take an hour."""
+        attempt, lease, record = self._attempt, self._lease, self.record
+        if attempt is None or attempt.answer is None or lease is None:
+            return
+        self._bind()
+        self.delivery.document(200, self._fields(), document)
+        watch.answered.set()
+        record.usage = None
+        found = await background.ended(self._means, lease.seat, name, watch.over, self._loop.time)
+        if found is not None:
+            record.usage = response_usage(found, lease.seat.provider.flags) or Usage()
+        self.settle(attempt.answer)
+
     def _deliver_document(self, document: bytes) -> None:
         attempt = self._attempt
         if attempt is not None and attempt.answer is not None:
@@ -558,7 +630,12 @@ class Call:
         fields = self._fields() + usage_fields(self.record.usage)
         if self._bill.costs:
             fields += cost_field(self.record.price_micro)
-        self.delivery.document(200, fields, document)
+        passing = self._plan.passing if self._plan is not None else None
+        if passing is not None and attempt is not None:
+            kind = content_type(attempt.headers)
+            self.delivery.document(attempt.status, fields, document, kind)
+        else:
+            self.delivery.document(200, fields, document)
 
     def _fields(self) -> bytes:
         """Return the header lines that are known once an account has answered."""

@@ -22,15 +22,17 @@ _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 class Delivery:
     """One answer on one client connection; every method is synchronous, and does nothing once the client has left.
 
-    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. What ``write`` is given goes out at the end of
-    the loop's turn, the rest at once and in its order. HTTP/1.0 knows no chunks: its stream ends with the connection. ``wrote`` is set by every write, for whoever looks from time to time whether there was one.
-    ``paused_at`` is the loop time of the moment since which the client has not been reading, or None.
+    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. A token that ``write`` is given goes out at the
+    end of the loop's turn, the rest at once and in its order. HTTP/1.0 knows no chunks: its stream ends with the connection.
+    ``wrote`` is set by every write, for whoever looks from time to time whether there was one. ``paused_at`` is the loop time of
+    the moment since which the client has not been reading, or None.
     """
 
     __slots__ = (
         "_chunked",
         "_closing",
         "_outbox",
+        "_sized",
         "_transport",
         "bodiless",
         "fields",
@@ -54,6 +56,8 @@ class Delivery:
         self._outbox = outbox
         self._chunked = not http10
         self._closing = closing or http10
+        self._sized = False
+        """The head of a stream says how long it is."""
         self.fields = fields
         """Header lines for whatever head goes out: request ids, what was dropped."""
         self.head = STREAM_HEAD
@@ -74,6 +78,15 @@ class Delivery:
         """Close the connection after the answer: what the client still sends would be read as its next request."""
         self._closing = True
 
+    def pass_on(self, status: int, lines: bytes, length: int | None) -> None:
+        """Begin the stream with ``status`` and these header lines; ``length`` are its bytes, None if nobody knows."""
+        phrase = _PHRASES.get(status, b"OK")
+        self.head = b"HTTP/1.1 %d %b\r\n%bCache-Control: no-cache\r\n" % (status, phrase, lines)
+        if length is not None:
+            self.head += b"Content-Length: %d\r\n" % length
+            self._chunked = False
+            self._sized = True
+
     def start(self, fields: bytes, data: bytes) -> None:
         """Send the head of a stream together with its first bytes."""
         self.started = True
@@ -84,20 +97,20 @@ class Delivery:
 
     def write(self, data: bytes) -> None:
         """Send bytes of a stream that has started. Runs once a read."""
-        self.wrote = True
         size = len(data)
-        if self._chunked and 0 < size < _SIZED:
-            data = b"".join((_SIZES[size], data, b"\r\n"))
+        if self._chunked and 0 < size < _SIZED and not self.bodiless:
+            self.wrote = True
+            self._outbox.put(self._transport, b"".join((_SIZES[size], data, b"\r\n")))
         else:
-            data = self._framed(data)
-        self._outbox.put(self._transport, data)
+            # Whoever fills his reads gets dozens of them in a turn: such a one must be held back in its middle.
+            self._send(self._framed(data))
 
     def finish(self, data: bytes) -> None:
         """Send the last bytes of a stream and its end in one write."""
         self.finished = True
-        ending = b"0\r\n\r\n" if self._chunked else b""
+        ending = b"0\r\n\r\n" if self._chunked and not self.bodiless else b""
         self._send(self._framed(data) + ending)
-        if not self._chunked and not self._transport.is_closing():
+        if not self._chunked and not self._sized and not self._transport.is_closing():
             self._transport.close()
 
     def document(
@@ -113,10 +126,12 @@ class Delivery:
         self._send(b"".join((head, self.fields, fields, closing, b"\r\n", shown)))
 
     def abort(self) -> None:
-        """Drop the client, who does not read."""
+        """Drop the client, who does not read, or to whom nothing else can say that its answer is not whole."""
         self._transport.abort()
 
     def _framed(self, data: bytes) -> bytes:
+        if self.bodiless:
+            return b""
         if not data or not self._chunked:
             return data
         return b"%x\r\n%b\r\n" % (len(data), data)

@@ -10,6 +10,7 @@ from proxy.billing.objects import Object
 from proxy.billing.tariff import Tariff
 from proxy.billing.wallets import Wallets
 from proxy.config.model import Retry, Streaming
+from proxy.dialects.pace import Paces
 from proxy.errors import GatewayError
 from proxy.metrics import Metrics
 from proxy.relay.outbox import Outbox
@@ -33,6 +34,7 @@ class Means:
     pool: Pool
     queue: Queue
     tariff: Tariff
+    paces: Paces
     wallets: Wallets
     connections: Connections
     outbox: Outbox

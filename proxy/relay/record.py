@@ -42,6 +42,8 @@ class Record:
     asking: bool = False
     """An account was asked and has not refused: the call does not wait for one."""
     usage: Usage | None = None
+    events: int = 0
+    """Of a stream that had its say: the events with content."""
     cost_micro: int = 0
     """What we pay for it, in micro-USD."""
     price_micro: int = 0

@@ -6,7 +6,8 @@ Rules that hold here:
    request allows, or what the model can say at most if that is less.
 2. Of all targets that may be asked the dearest counts, whoever answers in the end.
 3. A stream without a limit of its own holds ``STEP`` tokens of output, and as much again whenever three quarters are used. A
-   whole answer without one is given a limit: what the wallets cover, and ``UNASKED`` at most.
+   whole answer without one is given a limit: what the wallets cover, and ``UNASKED`` at most. Where the body may not be changed, it
+   holds what the model can say.
 """
 
 from __future__ import annotations
@@ -66,12 +67,15 @@ class Reserve:
             wanted = 0
         self.grows = wanted is None and asked.stream
         """It is held for piece by piece, as the answer comes."""
-        limits = wanted is None and not asked.stream
+        limits = wanted is None and not asked.stream and not asked.sealed
         if wanted is None:
             wanted = STEP if asked.stream else UNASKED
         known = [target.most for target in targets if target.most is not None]
         if limits:
             wanted = min([wanted, *known])
+        elif asked.sealed and asked.output_limit is None and not asked.stream and not asked.embeds:
+            # It says what it likes, up to what the model can.
+            wanted = max([wanted, *known])
         found = wallets.hold(bound, self.amount(wanted), wall)
         while limits and isinstance(found, Short) and found.left > 0 and wanted > LEAST:
             # Again where the team has even less than the key.

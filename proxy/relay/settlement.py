@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.billing.books import Books
+from proxy.dialects.pace import Paces
 from proxy.log import Log
 from proxy.relay.record import Record
 from proxy.relay.tally import Tally
@@ -15,11 +16,14 @@ _MOST_WARNINGS = 1000
 class Settlement:
     """``settle`` is called once for every request, before its last frame goes out. ``tally`` may be replaced.
 
-    ``wall`` returns the time since 1970.
+    ``paces`` learns from the streams that ended. ``wall`` returns the time since 1970.
     """
 
-    def __init__(self, log: Log, books: Books, tally: Tally, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, log: Log, books: Books, tally: Tally, paces: Paces, wall: Callable[[], float]
+    ) -> None:
         self.tally = tally
+        self._paces = paces
         self._books = books
         self._log = log
         self._wall = wall
@@ -31,6 +35,10 @@ class Settlement:
         if record.key_hash is not None:
             self._books.settle(record.row(self._wall()))
         self.tally.count(record)
+        usage = record.usage
+        if record.events and record.error is None and usage is not None and not usage.estimated:
+            model = f"{record.provider}/{record.upstream_model}"
+            self._paces.learn(model, usage.output, record.events)
         if not record.priced:
             self._warn(f"{record.provider}/{record.upstream_model}")
         failed = record.error is not None and record.status >= 500

@@ -6,9 +6,10 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from proxy.dialects.plan import Plan
+from proxy.providers import DEPLOYMENTS
 from proxy.routing.seat import Seat
 from proxy.upstream.connections import Origin
-from proxy.upstream.headers import account_lines, head_bytes
+from proxy.upstream.headers import account_lines, head_bytes, passed_lines
 
 _PATH_SAFE = "/?&=:%@,+~!$'()*;-._"
 _MAX_WAYS = 4096
@@ -27,11 +28,16 @@ class Ways:
 
     def __init__(self, agent: bytes) -> None:
         self.agent = agent
-        self._known: dict[tuple[str, str, bool], Way] = {}
+        self._known: dict[tuple[str, str, bool, str], Way] = {}
 
     def of(self, seat: Seat, plan: Plan) -> Way:
         """Return the way of ``plan`` to the account of ``seat``."""
-        named = (seat.name, plan.path, plan.stream)
+        if plan.passing is not None:
+            # Its headers are of its own.
+            return self._find(seat, plan)
+        address = seat.account.base_url
+        model = plan.model if address is not None and DEPLOYMENTS in address else ""
+        named = (seat.name, plan.path, plan.stream, model)
         way = self._known.get(named)
         if way is None:
             way = self._find(seat, plan)
@@ -41,13 +47,20 @@ class Ways:
 
     def _find(self, seat: Seat, plan: Plan) -> Way:
         account, provider = seat.account, seat.provider
-        url = provider.url(plan.dialect, plan.path, account.base_url)
+        url = provider.url(plan.dialect, plan.path, account.base_url, plan.model)
         start = url.find("/", url.find("://") + 3)
         target = quote(url[start:] if start >= 0 else "/", safe=_PATH_SAFE).encode()
         secret = account.api_key.reveal() if account.api_key is not None else None
-        lines = head_bytes(
-            account_lines(provider.auth, secret, stream=plan.stream, agent=self.agent)
-        )
+        passing = plan.passing
+        if passing is None:
+            made = account_lines(provider.auth, secret, stream=plan.stream, agent=self.agent)
+        else:
+            kind, accept = passing.content_type, passing.accept
+            made = passed_lines(
+                provider.auth, secret, content_type=kind, accept=accept, agent=self.agent
+            )
+            made += passing.lines
+        lines = head_bytes(made)
         origin = Origin.of(url, account.proxy)
         asked = plan.method.encode(), target, origin.host_header, lines
         return Way(origin, b"%b %b HTTP/1.1\r\nHost: %b\r\n%b" % asked)

@@ -16,6 +16,8 @@ from proxy.config.model import Account, Config, Json, Model, Target, Timeouts
 from proxy.providers import ALIASES, Provider
 
 _NEAREST = 3
+LONGEST_NAME = 256
+"""Characters: what a configuration may name, and what the ledger keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Catalog:
         self._accounts: dict[str, list[Account]] = {}
         for account in config.accounts:
             self._accounts.setdefault(account.provider, []).append(account)
+        self.called = {
+            **{alias: name for alias, name in ALIASES.items() if name in self._accounts},
+            **{name: name for name in self._accounts},
+        }
+        """What the providers that have an account are called, and which each is."""
         self._families = sorted(
             (
                 (prefix, name)
@@ -66,9 +73,14 @@ class Catalog:
         self._known: dict[str, Route] = {}
 
     def resolve(self, name: str) -> Route | None:
-        """Return the route of ``name``, or None if nobody serves it."""
+        """Return the route of ``name``, or None if nobody serves it.
+
+        No model has a name that is longer than ``LONGEST_NAME`` or that cannot be printed, whatever its provider would take.
+        """
         route = self._known.get(name)
         if route is None:
+            if not _is_name(name):
+                return None
             route = self._find(name)
             # Family prefixes make the names endless; the memo is not.
             if route is not None and len(self._known) < 10_000:
@@ -94,6 +106,8 @@ class Catalog:
 
     def nearest(self, name: str, allowed: Iterable[str] = ("*",)) -> list[str]:
         """Return up to three names like ``name`` that match one of the ``allowed`` globs."""
+        if not _is_name(name):
+            return []
         globs = tuple(allowed)
         candidates = [
             known for known in (*self.listed(), *self._aliases) if matches(globs, (known,))
@@ -156,6 +170,10 @@ class Catalog:
 def serves(globs: tuple[str, ...], model: str) -> bool:
     """Tell whether an account with these globs may be asked for the upstream id ``model``."""
     return any(fnmatchcase(model, pattern) for pattern in globs)
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= LONGEST_NAME and name.isprintable()
 
 
 def matches(globs: Sequence[str], names: Iterable[str]) -> bool:

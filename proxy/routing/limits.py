@@ -271,6 +271,16 @@ def admit(limiters: Sequence[Limiter], tokens: int, now: float) -> Grant | Refus
     return Grant(tuple([(limiter, limiter.take(tokens, now)) for limiter in limiters]))
 
 
+def enter(limiters: Sequence[Limiter]) -> Grant | Refusal:
+    """Let a call in that is no request by the minute, such as one that reads what is there: it takes a slot and nothing else."""
+    for limiter in limiters:
+        if limiter.concurrency is not None and limiter.is_full:
+            return Refusal(Limit.CONCURRENCY, limiter.concurrency, UNKNOWN_WAIT, limiter.model)
+    for limiter in limiters:
+        limiter.running += 1
+    return Grant(tuple([(limiter, 0) for limiter in limiters]))
+
+
 class Left(NamedTuple):
     """What a limit has left: ``reset`` seconds from now it is whole again."""
 

@@ -266,7 +266,10 @@ class Pool:
         )
 
     def serving(self, target: Target) -> tuple[Seat, ...]:
-        """Return who may be asked for ``target`` at all, by ascending priority."""
+        """Return who may be asked for ``target`` at all, by ascending priority.
+
+        What no model is asked for, every account of the provider has.
+        """
         if target.account is not None:
             seat = self._seats.get(target.account)
             return (seat,) if seat is not None and seat.account.provider == target.provider else ()
@@ -277,7 +280,7 @@ class Pool:
                 seat
                 for seat in self._seats.values()
                 if seat.account.provider == target.provider
-                and serves(seat.account.models, target.model)
+                and (not target.model or serves(seat.account.models, target.model))
             )
             seats = tuple(sorted(found, key=lambda seat: seat.priority))
             if len(self._serving) < _MAX_TARGETS:

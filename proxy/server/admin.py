@@ -17,7 +17,15 @@ from aiohttp import hdrs, web
 from proxy.config.model import Admin as Settings
 from proxy.config.secrets import Secret
 from proxy.errors import GatewayError
-from proxy.server import accounts_api, keys_api, reload_api, requests_api, status_api, upgrade_api
+from proxy.server import (
+    accounts_api,
+    audit_api,
+    keys_api,
+    reload_api,
+    requests_api,
+    status_api,
+    upgrade_api,
+)
 from proxy.server.admin_call import AdminCall, AdminError, Document
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import address_of
@@ -36,6 +44,7 @@ ROUTES: Mapping[str, Mapping[str, Handler]] = {
     "accounts/*/enable": {"POST": accounts_api.enable},
     "accounts/*/clear": {"POST": accounts_api.clear},
     "accounts/*/test": {"POST": accounts_api.test},
+    "audit": {"GET": audit_api.shown},
     "requests": {"GET": requests_api.listed},
     "requests/*/cancel": {"POST": requests_api.cancel},
     "reload": {"POST": reload_api.reload},
@@ -72,6 +81,13 @@ class Admin:
         return answer
 
     async def _handle(self, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
+        answer = await self._answer(request, trusted=trusted)
+        if self._gateway.draining:
+            # Whoever asks again, Prometheus above all, means the process that comes next, if that is there already.
+            answer.force_close()
+        return answer
+
+    async def _answer(self, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
         settings = self._gateway.config.admin
         try:
             _check_host(request.headers.get("host", ""), settings.hosts)

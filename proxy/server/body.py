@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from io import BytesIO
 from typing import Any, cast
 
 import orjson
@@ -40,7 +41,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     Both are counted as the body arrives, so a hostile one is refused before it is all here; so are a body that comes too
     slowly and one that comes in crumbs.
     """
-    _check_head(request, limit)
+    check_head(request, limit)
     content = request.content
     if not content.is_eof():
         return await _gather(request, limit)
@@ -87,9 +88,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 async def _gather(request: web.BaseRequest, limit: int) -> bytes:
     content, guard = request.content, cast(Guard, request.protocol)
-    if request.transport is not None and _waits_to_be_asked(request):
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    parts: list[bytes] = []
+    ask_for_body(request)
+    # Not a list of parts: joined they would be there twice.
+    body = BytesIO()
     size = brackets = 0
     pace = Pace()
     while not content.at_eof():
@@ -105,7 +106,7 @@ async def _gather(request: web.BaseRequest, limit: int) -> bytes:
                             Kind.BODY_TOO_LARGE,
                             "The body comes in chunks that are smaller than their framing.",
                         )
-                    parts.append(part)
+                    body.write(part)
         except TimeoutError:
             if pace.is_too_slow(content.total_bytes):
                 raise GatewayError(
@@ -115,7 +116,7 @@ async def _gather(request: web.BaseRequest, limit: int) -> bytes:
     broken = content.exception()
     if broken is not None:
         raise broken
-    return b"".join(parts)
+    return body.getvalue()
 
 
 def _brackets(part: bytes) -> int:
@@ -124,7 +125,7 @@ def _brackets(part: bytes) -> int:
 
 def _check_amount(size: int, brackets: int, limit: int) -> None:
     if size > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     if brackets > MAX_CONTAINERS:
         raise GatewayError(
             Kind.INVALID_REQUEST,
@@ -132,7 +133,14 @@ def _check_amount(size: int, brackets: int, limit: int) -> None:
         )
 
 
-def _check_head(request: web.BaseRequest, limit: int) -> None:
+def ask_for_body(request: web.BaseRequest) -> None:
+    """Let a client send its body that waits to be asked for it."""
+    if request.transport is not None and _waits_to_be_asked(request):
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def check_head(request: web.BaseRequest, limit: int) -> None:
+    """Raise the 413 or 415 of a body that is said to be larger than ``limit`` bytes, or encoded."""
     encoding = request.headers.get(_CONTENT_ENCODING, "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise GatewayError(
@@ -141,7 +149,7 @@ def _check_head(request: web.BaseRequest, limit: int) -> None:
         )
     length = request.content_length
     if length is not None and length > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
 
 
 def _waits_to_be_asked(request: web.BaseRequest) -> bool:
@@ -150,7 +158,8 @@ def _waits_to_be_asked(request: web.BaseRequest) -> bool:
     return expected.lower() == "100-continue" and request.version >= HttpVersion11
 
 
-def _too_large(limit: int) -> GatewayError:
+def too_large(limit: int) -> GatewayError:
+    """Return the 413 of a body that is larger than ``limit`` bytes."""
     return GatewayError(Kind.BODY_TOO_LARGE, f"The body is larger than {limit / (1 << 20):g} MiB.")
 
 

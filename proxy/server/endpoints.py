@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,14 +23,16 @@ from proxy.providers import Provider
 from proxy.relay.call import CLIENT_LEFT, Call, CannotCount
 from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
+from proxy.relay.upload import Upload
 from proxy.routing.catalog import Route
-from proxy.routing.limits import Grant, Limiter, Refusal, admit, standing
-from proxy.server import gemini_path, read_on, stored
+from proxy.routing.limits import Grant, Limiter, Refusal, admit, enter, standing
+from proxy.server import gemini_path, read_on
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
 from proxy.server.guard import Guard
 from proxy.server.limit_headers import limit_fields
+from proxy.server.ownership import hold
 
 _BOM = b"\xef\xbb\xbf"
 """Some editors put it in front of a file that somebody then sends."""
@@ -66,10 +68,10 @@ async def count_input_tokens(gateway: Gateway, exchange: Exchange) -> None:
 async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
     """Tell the tokens of a request: as the upstream counts them where it can, else estimated."""
     key = gateway.identify(exchange)
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=False)
-    route = await stored.hold(gateway, key, asked, route)
+    asked, route = await read_asked(gateway, exchange, key, dialect, streams=False)
+    route = await hold(gateway, key, asked, route)
     try:
-        await _carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
+        await carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
         exchange.record.status = 200
@@ -145,20 +147,31 @@ async def _model_call(
     streams: bool = True,
 ) -> None:
     key = gateway.identify(exchange)
+    check_books(gateway)
+    asked, route = await read_asked(gateway, exchange, key, dialect, streams=streams, check=check)
+    asked.embeds = make is make_embedding_plan
+    route = await hold(gateway, key, asked, route)
+    strict = gateway.config.translation.strict
+    await carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
+
+
+def check_books(gateway: Gateway) -> None:
+    """Raise the 503 of a gateway that could not put down what a call costs."""
     if not gateway.books.open_for_calls:
         raise GatewayError(
             Kind.LEDGER,
             "The gateway cannot keep its books; try again later.",
             retry_after=RETRY_AFTER,
         )
-    asked, route = await _asked(gateway, exchange, key, dialect, streams=streams, check=check)
-    asked.embeds = make is make_embedding_plan
-    route = await stored.hold(gateway, key, asked, route)
-    strict = gateway.config.translation.strict
-    await _carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
 
 
-async def _asked(
+def check_closing(gateway: Gateway) -> None:
+    """Raise the 503 of a gateway that lets its last calls end."""
+    if gateway.closing:
+        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
+
+
+async def read_asked(
     gateway: Gateway,
     exchange: Exchange,
     key: Key,
@@ -166,8 +179,12 @@ async def _asked(
     *,
     streams: bool,
     check: Callable[[str, dict[str, Any]], None] = border.check,
+    find: Callable[[str], Route] | None = None,
 ) -> tuple[Asked, Route]:
-    """Read the request of ``key``; return it parsed, with the route of the model that it names."""
+    """Read the request of ``key``; return it parsed, with the route of the model that it names.
+
+    ``find`` looks for the route of a request whose body goes as it is.
+    """
     exchange.record.key_hash = key.hash
     began = gateway.now()
     try:
@@ -180,14 +197,13 @@ async def _asked(
         gateway.close_books(exchange)
         raise
     exchange.record.upload = gateway.now() - began
-    if gateway.closing:
-        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
+    check_closing(gateway)
     body = body.removeprefix(_BOM)
     document = parse_object(body)
     called = gemini_path.called(exchange.path, exchange.query) if dialect == "gemini" else None
     name = called.model if called is not None else _model_name(document)
     exchange.record.model_asked = name
-    route = gateway.route(key, name)
+    route = gateway.route(key, name) if find is None else find(name)
     exchange.record.model = route.name
     if called is None:
         edited = _apply(document, route)
@@ -214,11 +230,12 @@ async def _asked(
         recall=partial(_recall, gateway, key),
         remember=partial(_remember, gateway, key),
         array=called is not None and called.array,
+        sealed=find is not None,
     )
     return asked, route
 
 
-async def _carry(
+async def carry(
     gateway: Gateway,
     exchange: Exchange,
     key: Key,
@@ -228,16 +245,43 @@ async def _carry(
     *,
     counting: bool = False,
 ) -> None:
-    """Run the call within the key's limits; whatever happens, its books are closed when this returns."""
-    now = gateway.now()
-    tokens = 0 if counting or not gateway.counts_tokens else _about(asked)
-    limiters = gateway.key_limits.of(key, route.name, now)
-    grant = admit(limiters, tokens, now)
-    fields = exchange.delivery.fields
-    exchange.delivery.fields += limit_fields(standing(limiters, now), asked.dialect, asked.now)
-    if isinstance(grant, Refusal):
-        gateway.means.metrics.limits.add((grant.limit,))
-        raise grant.error()
+    """Run the call of a model within the key's limits; whatever happens, its books are closed when this returns."""
+    call, running = start(
+        gateway,
+        exchange,
+        key,
+        asked,
+        route,
+        partial(plan, asked),
+        tokens=0 if counting or not gateway.counts_tokens else _about(asked),
+        free=counting,
+        fallbacks=fallbacks(gateway, key, route),
+    )
+    if call.watch is not None and not asked.stream:
+        await read_on.look_after(exchange, gateway, call, call.watch, running)
+    else:
+        outlives = gateway.reads_on or call.watch is not None
+        await (read_on.outlive(gateway, call, running) if outlives else running)
+
+
+def start(
+    gateway: Gateway,
+    exchange: Exchange,
+    key: Key,
+    asked: Asked,
+    route: Route,
+    plan: Callable[[Provider, str], Plan | None],
+    *,
+    tokens: int | None,
+    free: bool,
+    fallbacks: Sequence[Route] = (),
+    upload: Upload | None = None,
+) -> tuple[Call, Coroutine[Any, Any, None]]:
+    """Let a call in by the limits of its key; return it, and what runs it and closes its books whatever happens.
+
+    ``tokens`` is as for ``let_in``. ``free``: it costs nothing. ``upload`` is what follows the body of the plan.
+    """
+    grant, left = let_in(gateway, exchange, key, route.name, asked.dialect, tokens)
     call = Call(
         gateway.means,
         asked,
@@ -246,19 +290,38 @@ async def _carry(
         exchange.record,
         exchange.request.headers,
         gateway.random.random(),
-        partial(plan, asked),
+        plan,
         exchange.request.task,
         key=key.hash,
-        tokens=tokens,
-        quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
-        wallets=() if counting else gateway.means.wallets.of(key),
-        fallbacks=_fallbacks(gateway, key, route),
+        tokens=tokens or 0,
+        quotes=None if free else gateway.means.tariff.quotes(key.price_multiplier),
+        wallets=() if free else gateway.means.wallets.of(key),
+        fallbacks=fallbacks,
+        upload=upload,
     )
-    running = _run(gateway, exchange, call, grant, partial(_left, limiters, asked.dialect, fields))
-    await (read_on.outlive(gateway, call, running) if gateway.reads_on else running)
+    return call, run(gateway, exchange, call, grant, left)
 
 
-async def _run(
+def let_in(
+    gateway: Gateway, exchange: Exchange, key: Key, model: str, dialect: str, tokens: int | None
+) -> tuple[Grant, Callable[[Gateway], bytes]]:
+    """Let a call of ``model`` in by the limits of ``key``, of which its answer tells, or raise the 429.
+
+    ``tokens`` is about how many it takes; None: it reads what is there, and is no request by the minute. Returned beside the
+    grant is what the header lines are of a call that has taken nothing after all.
+    """
+    now = gateway.now()
+    limiters = gateway.key_limits.of(key, model, now)
+    grant = enter(limiters) if tokens is None else admit(limiters, tokens, now)
+    fields = exchange.delivery.fields
+    exchange.delivery.fields += limit_fields(standing(limiters, now), dialect, gateway.clock())
+    if isinstance(grant, Refusal):
+        gateway.means.metrics.limits.add((grant.limit,))
+        raise grant.error()
+    return grant, partial(_left, limiters, dialect, fields)
+
+
+async def run(
     gateway: Gateway, exchange: Exchange, call: Call, grant: Grant, left: Callable[[Gateway], bytes]
 ) -> None:
     """Run a call that was let in; ``left`` returns the header lines of one that has taken nothing after all."""
@@ -290,7 +353,7 @@ async def _run(
             exchange.delivery.fields = left(gateway)
         else:
             grant.release(_used(exchange.record), gateway.now())
-        if isinstance(guard, Guard):
+        if isinstance(guard, Guard) and guard.flow is call:
             guard.flow = None
 
 
@@ -320,7 +383,7 @@ def _about(asked: Asked) -> int:
     return prompt + wanted
 
 
-def _fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
+def fallbacks(gateway: Gateway, key: Key, route: Route) -> list[Route]:
     """Return the routes of the model's fallbacks that ``key`` may call."""
     if not route.fallbacks:
         return []

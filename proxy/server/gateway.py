@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -61,7 +61,7 @@ class Gateway:
     """The time of day."""
     now: Callable[[], float]
     """The loop's time."""
-    routes: Callable[[Exchange], Endpoint]
+    routes: Callable[[Exchange, Mapping[str, str]], Endpoint]
     documents: Documents
     version: str
     started: float
@@ -104,7 +104,7 @@ class Gateway:
             cors=self.config.server.cors_origins,
         )
         try:
-            await self.routes(exchange)(self, exchange)
+            await self.routes(exchange, self.catalog.called)(self, exchange)
         except GatewayError as error:
             self._refuse(exchange, error)
         except ConnectionResetError:

@@ -106,13 +106,15 @@ class Guard(RequestHandler):
 
     __slots__ = (
         "_address", "_body", "_chunked", "_flow", "_has_sent", "_head_timeout", "_head_timer", "_tail", "_write_timer", "answering",
-        "body_wire", "is_last", "local",
+        "begun", "body_wire", "is_last", "local",
     )  # fmt: skip
 
     def __init__(self, server: Server, limits: Limits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self.answering = False
         """Whether bytes of the current answer have gone to the transport past aiohttp."""
+        self.begun = False
+        """Whether the handler of the last request that was taken out of the queue has been called."""
         self.is_last = False
         """Whether no request will be read behind those that have come."""
         self.local = False
@@ -233,7 +235,11 @@ class Guard(RequestHandler):
         body = self._body
         if body is None or body.is_eof():
             return
-        if self._current_request is not None or any(one is body for _, one in self._messages):
+        if (
+            not self.begun
+            or self._current_request is not None
+            or any(one is body for _, one in self._messages)
+        ):
             body.set_exception(
                 GatewayError(
                     Kind.INVALID_REQUEST, "The body's chunks are not framed as they should be."
@@ -379,6 +385,12 @@ class Server(web.Server):
         """Whether a request is anywhere between its first byte and the last one of its answer."""
         return any(cast(Guard, guard).busy for guard in self.connections)
 
+    def hang_up(self) -> None:
+        """Close the connections on which no request is under way."""
+        for guard in list(self.connections):
+            if not cast(Guard, guard).busy:
+                guard.force_close()
+
     def enter(self, address: str | None) -> bool:
         """Count a new connection, or return False if it is one too many; None is a unix socket."""
         if self._count >= self._limits.connections:
@@ -417,14 +429,17 @@ class Server(web.Server):
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         # Made for malformed requests as well, so this is where every answer begins.
-        cast(Guard, protocol).answering = False
+        guard = cast(Guard, protocol)
+        guard.answering = guard.begun = False
         return _Request(
             message, payload, protocol, writer, task, self._loop, client_max_size=self._limits.body
         )
 
     def _admit(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse | Written]:
         # Not a coroutine: one frame less for every request that is fine.
-        fault = _head_fault(request, local=cast(Guard, request.protocol).local)
+        guard = cast(Guard, request.protocol)
+        guard.begun = True
+        fault = _head_fault(request, local=guard.local)
         return self._handler(request) if fault is None else _refuse(fault)
 
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import orjson
 
-Words = Literal["OpenAI", "Anthropic", "Gemini"]
-"""In whose words errors are told."""
+Words = Literal["OpenAI", "Anthropic", "Gemini", "Any"]
+"""In whose words errors are told; in native mode, in the provider's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,15 @@ class Operation:
     summary: str
     answer: str
     body: str | None = None
+    form: str | None = None
+    """What it takes as multipart/form-data, beside the JSON of ``body`` or instead."""
+    bytes: bool = False
+    """It takes whatever there is."""
     event: str | None = None
     array: bool = False
     """Without ``alt=sse`` the stream is an array of events."""
+    text: bool = False
+    """It can be asked for as plain text."""
     words: Words = "OpenAI"
     statuses: tuple[int, ...] = ()
     """Of its errors."""
@@ -41,6 +47,7 @@ class Operation:
 
 _KEYED = (401, 403, 429, 500)
 _READ = (400, *_KEYED, 503)
+_STORED = (*_READ, 404, 502, 504)
 _COUNT = (400, 401, 403, 404, 408, 413, 415, 429, 500, 502, 503, 504)
 _CALL = (*_COUNT, 402)
 
@@ -74,15 +81,78 @@ def _gemini(version: str) -> dict[str, Operation]:
 
 
 def _models(version: str, words: Words) -> dict[str, Operation]:
-    path, statuses = f"GET /{version}/models", (*_KEYED, 404)
+    path, anthropics, googles = (
+        f"GET /{version}/models",
+        ("limit", "after_id", "before_id"),
+        ("pageSize", "pageToken"),
+    )
     return {
         path: Operation(
-            "Models", "List the models that this key may call", "ModelList", words=words, statuses=_KEYED
+            "Models", "List the models that this key may call", "ModelList", words=words, statuses=(400, *_KEYED),
+            query=googles if words == "Gemini" else (*anthropics, *googles),
         ),
         f"{path}/{{id}}": Operation(
-            "Models", "Tell of one model", "Model", words=words, statuses=statuses
+            "Models", "Tell of one model", "Model", words=words, statuses=(*_KEYED, 404)
         ),
     }  # fmt: skip
+
+
+def _stored(summary: str, answer: str, **more: Any) -> Operation:
+    return Operation("Responses", summary, answer, statuses=_STORED, **more)
+
+
+def _passed(tag: str, summary: str, answer: str, **more: Any) -> Operation:
+    return Operation(tag, summary, answer, **{"statuses": _CALL, **more})
+
+
+def _kept(tag: str, summary: str, answer: str, **more: Any) -> Operation:
+    """Return what is done with an object that a provider keeps for this key, at no cost."""
+    return _passed(tag, summary, answer, statuses=_COUNT, **more)
+
+
+_LISTED = ("limit", "after", "order")
+_VIDEO = {"body": "VideoRequest", "form": "VideoForm"}
+_HEARD = {"form": "AudioForm", "event": "TranscriptEvent", "text": True}
+_PASSED: Mapping[str, Operation] = {
+    "POST /v1/completions": _passed(
+        "Completions", "Go on from a text", "CompletionsAnswer", body="CompletionsRequest", event="CompletionsEvent"
+    ),
+    "POST /v1/moderations": _passed("Moderations", "Judge a text", "Moderations", body="ModerationsRequest"),
+    "POST /v1/rerank": _passed("Rerank", "Order texts by a question", "Ranking", body="RerankRequest"),
+    "POST /v1/images/generations": _passed("Images", "Make pictures", "Images", body="ImageRequest", event="ImageEvent"),
+    "POST /v1/images/edits": _passed(
+        "Images", "Change pictures", "Images", body="ImageRequest", form="ImageForm", event="ImageEvent"
+    ),
+    "POST /v1/images/variations": _passed("Images", "Vary a picture", "Images", form="ImageForm"),
+    "POST /v1/audio/speech": _passed("Audio", "Speak a text", "Bytes", body="SpeechRequest", answers="audio/*"),
+    "POST /v1/audio/transcriptions": _passed("Audio", "Write down what is said", "Transcript", **_HEARD),
+    "POST /v1/audio/translations": _passed("Audio", "Write it down in English", "Transcript", **_HEARD),
+    "POST /v1/files": _kept("Files", "Keep a file", "Kept", form="FileForm", query=("provider",)),
+    "GET /v1/files": _kept("Files", "List the files of this key", "KeptList", query=(*_LISTED, "purpose")),
+    "GET /v1/files/{id}": _kept("Files", "Tell of a file", "Kept"),
+    "DELETE /v1/files/{id}": _kept("Files", "Delete a file", "Deleted"),
+    "GET /v1/files/{id}/content": _kept("Files", "Read a file", "Bytes", answers="*/*"),
+    "POST /v1/batches": _kept("Batches", "Start a batch", "Kept", body="BatchRequest"),
+    "GET /v1/batches": _kept("Batches", "List the batches of this key", "KeptList", query=_LISTED),
+    "GET /v1/batches/{id}": _kept("Batches", "Tell of a batch", "Kept"),
+    "POST /v1/batches/{id}/cancel": _kept("Batches", "End a batch", "Kept"),
+    "POST /v1/videos": _passed("Videos", "Make a video", "Kept", **_VIDEO),
+    "POST /v1/videos/edits": _passed("Videos", "Change a video", "Kept", **_VIDEO),
+    "POST /v1/videos/extensions": _passed("Videos", "Go on from a video", "Kept", **_VIDEO),
+    "POST /v1/videos/{id}/remix": _passed("Videos", "Make another from a video", "Kept", body="VideoRequest"),
+    "GET /v1/videos": _kept("Videos", "List the videos of this key", "KeptList", query=_LISTED),
+    "GET /v1/videos/{id}": _kept("Videos", "Tell of a video", "Kept"),
+    "DELETE /v1/videos/{id}": _kept("Videos", "Delete a video", "Deleted"),
+    "GET /v1/videos/{id}/content": _kept("Videos", "See a video", "Bytes", answers="*/*"),
+}  # fmt: skip
+"""What goes to the provider as it is: its answers are told by what matters of them."""
+
+
+def _native(method: str) -> Operation:
+    return Operation(
+        "Native", "Call a provider's own path", "Bytes", words="Any", statuses=(*_CALL, 529),
+        bytes=method in ("POST", "PUT", "PATCH"), answers="*/*",
+    )  # fmt: skip
 
 
 def _open(summary: str, answer: str, **more: Any) -> Operation:
@@ -103,11 +173,31 @@ OPERATIONS: Mapping[str, Operation] = {
     "POST /v1/responses": _call(
         "Responses", "OpenAI", "Answer a conversation", "ResponsesRequest", "ResponsesAnswer", event="ResponsesEvent"
     ),
+    "POST /v1/responses/input_tokens": _call(
+        "Responses", "OpenAI", "Count the tokens of a request", "ResponsesCountRequest", "ResponsesCountAnswer",
+        statuses=_COUNT,
+    ),
+    "GET /v1/responses/{id}": _stored(
+        "Tell a stored response once more, also as a stream", "ResponsesAnswer", event="ResponsesEvent",
+        query=("stream", "starting_after"),
+    ),
+    "DELETE /v1/responses/{id}": _stored("Delete a stored response", "Deleted"),
+    "POST /v1/responses/{id}/cancel": _stored(
+        "Cancel a response that is made in the background", "ResponsesAnswer"
+    ),
+    "GET /v1/responses/{id}/input_items": _stored(
+        "List what a stored response answers", "ResponsesItems", query=("limit", "after", "order")
+    ),
     **_gemini("v1"),
     **_gemini("v1beta"),
     "POST /v1/embeddings": _call(
         "Embeddings", "OpenAI", "Embed texts", "EmbeddingsRequest", "EmbeddingsAnswer"
     ),
+    **_PASSED,
+    **{
+        f"{method} /{{provider}}/{{path}}": _native(method)
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    },
     **_models("v1", "OpenAI"),
     **_models("v1beta", "Gemini"),
     "GET /v1/usage": Operation(
@@ -177,15 +267,31 @@ _PARAMETERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "alt": ("`sse` for events; else the stream is one JSON array.", {"enum": ["sse"]}),
     "start": ("The first day, UTC; by default of this month.", {"type": "string", "format": "date"}),
     "end": ("The last day.", {"type": "string", "format": "date"}),
-    "limit": ("Of a page.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    "limit": ("The most for one page.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "before": ("The `last_id` of the page before.", {"type": "string"}),
+    "after": ("The last id of the page before.", {"type": "string"}),
+    "order": ("Of the items.", {"enum": ["asc", "desc"]}),
+    "after_id": ("The `last_id` of the page before; in Anthropic's shape.", {"type": "string"}),
+    "before_id": ("The `first_id` of the page after; in Anthropic's shape.", {"type": "string"}),
+    "pageSize": ("The most for one page; in Google's shape.", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    "pageToken": ("The `nextPageToken` of the page before; in Google's shape.", {"type": "string"}),
+    "purpose": ("Of a file.", {"type": "string"}),
+    "provider": ("Who is to have it, where several could; the header `x-splice-provider` says the same.", {"type": "string"}),
+    "stream": ("As events.", {"enum": ["true", "false"]}),
+    "starting_after": ("The `sequence_number` after which the events begin.", {"type": "integer", "minimum": 0}),
 }  # fmt: skip
 _NAMES: Mapping[str, str] = {
     "models": "The name of a model; it may hold slashes, as they are.",
+    "responses": "The id of a response that this key has made and its provider keeps.",
+    "files": "The id of a file that this key has made.",
+    "batches": "The id of a batch that this key has made.",
+    "videos": "The id of a video that this key has made.",
     "usage": "The id of a request, or of the answer to it (`chatcmpl-…`, `msg_…`, `resp_…`).",
+    "provider": "The name of a provider that has an account here.",
+    "path": "A path of its API, with its slashes: mostly one that calls a model.",
     "docs": "A page that `/llms.txt` names, such as `chat.md`.",
 }
-"""What stands for ``{id}``, by the word in front of it."""
+"""What stands for ``{id}``, by the word in front of it; and for other names."""
 
 _SECURITY: Mapping[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -211,7 +317,7 @@ def document(version: str, base: str) -> bytes:
             "info": {
                 "title": "Splice",
                 "version": version,
-                "description": "One URL and one key for every model. Every GET is a HEAD too, and every path takes OPTIONS.",
+                "description": "One URL and one key for every model. Every GET is a HEAD too, except where it is passed on to a provider; every path takes OPTIONS.",
             },
             "servers": [{"url": base}],
             "security": [{name: []} for name in _SECURITY],
@@ -245,11 +351,12 @@ def _described(method: str, path: str, operation: Operation) -> dict[str, Any]:
             },
         },
     }
-    if operation.body is not None:
-        said["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _shape(operation.body)}},
-        }
+    taken = (("application/json", operation.body), ("multipart/form-data", operation.form))
+    bodies = {kind: {"schema": _shape(name)} for kind, name in taken if name is not None}
+    if bodies:
+        said["requestBody"] = {"required": True, "content": bodies}
+    elif operation.bytes:
+        said["requestBody"] = {"content": {"*/*": {"schema": _shape("Bytes")}}}
     if not operation.keyed:
         said["security"] = []
     if path == "/readyz":
@@ -258,11 +365,13 @@ def _described(method: str, path: str, operation: Operation) -> dict[str, Any]:
 
 
 def _answered(operation: Operation) -> dict[str, Any]:
-    called = operation.body is not None
+    called = 502 in operation.statuses
     schema = _shape(operation.answer)
     content = {operation.answers: {"schema": schema}}
     if operation.array:
         content["application/json"]["schema"] = {"type": "array", "items": schema}
+    if operation.text:
+        content["text/plain"] = {"schema": _shape("Text")}
     if operation.event is not None:
         content["text/event-stream"] = {
             "schema": {
@@ -297,12 +406,13 @@ def _headers(*names: str) -> dict[str, Any]:
 
 
 def _in_path(path: str) -> list[dict[str, Any]]:
-    before, named, _ = path.partition("/{id}")
-    if not named:
-        return []
-    said = _NAMES[before.rpartition("/")[2]]
+    before = path.partition("/{id}")[0].rpartition("/")[2]
     return [
-        {"name": "id", "in": "path", "required": True, "description": said, "schema": {"type": "string"}}
+        {
+            "name": name, "in": "path", "required": True, "schema": {"type": "string"},
+            "description": _NAMES[before if name == "id" else name],
+        }
+        for name in re.findall(r"{(\w+)}", path)
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Calls whose client has left, read to their end to learn what they used: where the configuration wants to know."""
+"""Calls that go on without their client: to learn what they used where the configuration wants to know, or in the background."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from proxy.errors import GatewayError
+from proxy.relay.background import Watch
 from proxy.relay.call import Call
+from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
+from proxy.server.guard import Guard
 from proxy.tasks import spawn
 
 MOST = 64
@@ -41,6 +44,42 @@ async def outlive(gateway: Gateway, call: Call, running: Coroutine[Any, Any, Non
             else:
                 _read_on(gateway, task, seconds)
         raise
+
+
+async def look_after(
+    exchange: Exchange,
+    gateway: Gateway,
+    call: Call,
+    watch: Watch,
+    running: Coroutine[Any, Any, None],
+) -> None:
+    """Run ``running`` in a task of its own, which goes on when the client has its answer, or has left.
+
+    Its provider works on what was asked for in any case, so the books of ``call`` stay open for it.
+    """
+
+    def failed(error: BaseException) -> None:
+        if not isinstance(error, GatewayError):
+            gateway.log.failure(
+                "a call in the background failed", error, request_id=call.record.request_id
+            )
+
+    task = call.task = spawn(running, "background", failed)
+    answered = spawn(_set(watch.answered), "answered", failed)
+    try:
+        await asyncio.wait((task, answered), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        answered.cancel()
+    guard = exchange.request.protocol
+    if isinstance(guard, Guard) and guard.flow is call:
+        # What is written on the connection from now on is another's.
+        guard.flow = None
+    if task.done():
+        await task
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _read_on(gateway: Gateway, task: asyncio.Task[None], seconds: float) -> None:

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import OTHER
-from proxy.server import endpoints, front, gemini_path, models, stored, usage
+from proxy.server import (
+    endpoints,
+    front,
+    gemini_path,
+    media,
+    models,
+    native,
+    passthrough,
+    stored,
+    usage,
+)
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint
 
@@ -17,6 +27,7 @@ TABLE: Mapping[str, Mapping[str, Endpoint]] = {
     "/v1/responses": {"POST": endpoints.responses},
     "/v1/responses/input_tokens": {"POST": endpoints.count_input_tokens},
     "/v1/embeddings": {"POST": endpoints.embeddings},
+    **{path: passthrough.methods(path) for path in media.PATHS if "{id}" not in path},
     "/v1/models": {"GET": models.every},
     "/v1beta/models": {"GET": models.every},
     "/v1/usage": {"GET": usage.period},
@@ -52,18 +63,26 @@ _GEMINI: Mapping[str, Mapping[str, Endpoint]] = {
 _LONGEST_WORD = 24
 """Characters of the longest word in a path that are shown where the path is nobody's: keys are longer."""
 _LONGEST_PATH = 100
+_NOBODY: Mapping[str, str] = {}
 
 
-def find(exchange: Exchange) -> Endpoint:
+def find(exchange: Exchange, providers: Mapping[str, str] = _NOBODY) -> Endpoint:
     """Return the endpoint of a request, or raise the 404 that names the right path, or the 405."""
     path = exchange.path
+    method = exchange.request.method
+    # Of refusals too: a client would read their bodies as its next answer.
+    exchange.delivery.bodiless = method == "HEAD"
     methods = TABLE.get(path)
     if methods is None:
         exchange.record.route = _shown(path)
         methods = _named(path)
     if methods is None:
+        if native.provider_in(path, providers) is not None:
+            if exchange.request.method == "OPTIONS":
+                return endpoints.options(native.METHODS)
+            exchange.delivery.bodiless = exchange.request.method == "HEAD"
+            return native.serve
         raise _unknown(path)
-    method = exchange.request.method
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
         if method == "POST" and path.startswith(gemini_path.BEGINNINGS):
@@ -78,14 +97,16 @@ def find(exchange: Exchange) -> Endpoint:
         raise GatewayError(
             Kind.METHOD, f"{path} takes {allowed}, not {method[:16]}.", allow=allowed
         )
-    exchange.delivery.bodiless = method == "HEAD"
     return found
 
 
 def template(path: str) -> str:
     """Return the route of a path as metrics tell it: what stands in it for a name is not the client's."""
-    if path in TABLE:
+    if path in TABLE or path == native.TEMPLATE:
         return path
+    passed = media.template(path)
+    if passed is not None:
+        return passed
     for beginning in _NAMED:
         if path.startswith(beginning):
             return gemini_path.template(path) or beginning + "{id}"
@@ -105,6 +126,9 @@ def _named(path: str) -> Mapping[str, Endpoint] | None:
     method = gemini_path.method_of(path)
     if method is not None:
         return _GEMINI[method]
+    passed = media.template(path)
+    if passed is not None:
+        return passthrough.methods(passed)
     for beginning, methods in _NAMED.items():
         if path.startswith(beginning) and path != beginning:
             return methods

@@ -31,12 +31,17 @@ def account_lines(
     auth: Auth, secret: str | None, *, stream: bool, agent: bytes
 ) -> list[tuple[bytes, bytes]]:
     """Return the lines that are the same for every call of an account."""
-    lines = [
-        (b"Content-Type", b"application/json"),
-        (b"Accept", b"text/event-stream" if stream else b"application/json"),
-        (b"Accept-Encoding", b"identity"),
-        (b"User-Agent", agent),
-    ]
+    accept = b"text/event-stream" if stream else b"application/json"
+    return passed_lines(auth, secret, content_type=b"application/json", accept=accept, agent=agent)
+
+
+def passed_lines(
+    auth: Auth, secret: str | None, *, content_type: bytes | None, accept: bytes, agent: bytes
+) -> list[tuple[bytes, bytes]]:
+    """Return the same for a call that is passed on; ``content_type`` is None where there is no body."""
+    lines = [(b"Accept", accept), (b"Accept-Encoding", b"identity"), (b"User-Agent", agent)]
+    if content_type is not None:
+        lines.insert(0, (b"Content-Type", content_type))
     if secret is not None and auth != "none":
         name, scheme = _CREDENTIAL[auth]
         lines.append((name, scheme + secret.encode()))

@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
     """A connection to a provider for one exchange: idle, then busy, then closed or left to its heir."""
 
     __slots__ = (
-        "_answer", "_loop", "_now", "_owner", "_paused", "_receiver", "_served", "_transport", "last_read",
+        "_answer", "_full", "_loop", "_now", "_owner", "_paused", "_receiver", "_sending", "_served", "_transport", "last_read",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
@@ -211,6 +211,10 @@ class Connection(asyncio.Protocol):
         self._receiver: Receiver | None = None
         self._served = 0
         self._paused = False
+        self._sending = False
+        """The request has a body of which not all has been given to ``write``."""
+        self._full: asyncio.Future[None] | None = None
+        """Until when the peer must read before more is written."""
         self.last_read = loop.time()
         """Loop time of the last read, or of ``send`` until one comes: what a sweep for timeouts looks at."""
 
@@ -249,6 +253,26 @@ class Connection(asyncio.Protocol):
                 if not transport.is_closing():
                     transport.write(part)
 
+    def begin(self, head: bytes, receiver: Receiver) -> None:
+        """Send the beginning of a request whose body comes by ``write``, and ends with ``sent``."""
+        self._sending = True
+        self.send(head, receiver)
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body, and wait until the peer has room for another. What is lost, the receiver hears of."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(data)
+        full = self._full
+        if full is not None:
+            # Shielded: who waits may be cancelled, and the next one finds the same future.
+            await asyncio.shield(full)
+
+    def sent(self) -> None:
+        """Note that the body is whole."""
+        self._sending = False
+
     def abort(self) -> None:
         """Drop the connection now; the receiver hears nothing more."""
         self._detach()
@@ -285,6 +309,15 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     # Called by the transport.
+
+    def pause_writing(self) -> None:
+        if self._full is None:
+            self._full = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        full, self._full = self._full, None
+        if full is not None and not full.done():
+            full.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -329,6 +362,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._paused = False
+        self.resume_writing()
         self._owner.lost(self)
         answer = self._answer
         if answer is None:
@@ -351,6 +385,7 @@ class Connection(asyncio.Protocol):
             and answer.keep_alive
             and transport is not None
             and not transport.is_closing()
+            and not self._sending
             and transport.get_write_buffer_size() == 0
         ):
             heir = Connection(self._loop, self._owner)

@@ -73,13 +73,14 @@ async def ask(
 ) -> None:
     """GET ``url`` with the account's credential; raises GatewayError if no whole answer came."""
     origin = Origin.of(url, account.proxy)
-    request = _request(url, origin, provider.dialects[0], provider.auth, account.api_key, agent)
-    await _exchange(await _connect(connections, origin, connect), request, heard, answer)
+    request = get_request(url, origin, provider.dialects[0], provider.auth, account.api_key, agent)
+    await exchange(await _connect(connections, origin, connect), request, heard, answer)
 
 
-def _request(
+def get_request(
     url: str, origin: Origin, dialect: Dialect, auth: Auth, secret: Secret | None, agent: bytes
 ) -> bytes | list[bytes]:
+    """Return a GET of ``url`` with the account's credential. Raises GatewayError for one that cannot be sent."""
     revealed = secret.reveal() if secret is not None else None
     target = url[url.index("/", url.index("://") + 3) :].encode()
     try:
@@ -100,7 +101,7 @@ async def _connect(connections: Connections, origin: Origin, limit: float) -> Co
         raise GatewayError(kind, evidence=failed.detail) from failed
 
 
-async def _exchange(
+async def exchange(
     connection: Connection, request: bytes | list[bytes], heard: Heard, limit: float
 ) -> None:
     """Let ``heard`` hear the answer, or at least its status if that is a refusal; raise what kept it from that."""

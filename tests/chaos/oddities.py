@@ -48,7 +48,7 @@ LENGTH_BROKEN = (
 
 SIZES = (
     b"0x%x", b"+%x", b"-%x", b" %x", b"\t%x", b"%x_0", b"%xg", b"", b"%x\x00", b"1000000000000000%x", b"f" * 17 + b"%x",
-    b"%x.0", b"\xef\xbc\x95", b"0X%x", b"%xh", b"'%x'", b"%x,", b"%x:", b"--%x", b"0b1", b"1e1", b"%x\x0b", b"%x\xa0",
+    b"%x.0", b"\xef\xbc\x95", b"0X%x", b"%xh", b"'%x'", b"%x,", b"%x:", b"--%x", b"%x\x0b", b"%x\xa0",
     b"g", b"\\x%x", b"%x\r", b"\r%x", b"\x0b%x",
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ from tests.integration.scripted import Scripted, whole
 from tests.integration.wire import Answered, Wire, encoded, request
 
 TENANTS = 20 if AMOUNT.is_short else 100
-ASKS = 12 if AMOUNT.is_short else max(AMOUNT.requests // 5, 12)
+ASKS = 12 if AMOUNT.is_short else max(AMOUNT.requests * 2, 12)
 """Of each tenant."""
 LISTED = 100
 """What of its history a tenant looks at."""

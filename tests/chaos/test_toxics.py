@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.chaos.four import leaks
 from tests.chaos.load import Ask, asks, got
 from tests.chaos.toxic import Proxy, Toxic
 from tests.chaos.upstreams import Upstream
+from tests.integration.certificates import issued, made_authority, trusting
 from tests.integration.gateway import Gateway, account, config_text, gateway
 from tests.integration.scripted import settled
 from tests.integration.wire import Wire
@@ -46,6 +48,7 @@ CASES = tuple(
     if AMOUNT.is_short
     else itertools.product(TOXICS, DIALECTS)
 )
+SECURED = ("reset in the body", "blackhole in the head") if AMOUNT.is_short else tuple(TOXICS)
 TIMES = 'connect = "1s"\nfirst_content = "400ms"\nresponse = "400ms"\nidle = "400ms"\ntotal = "5s"'
 COOLDOWN = 'base = "20ms"\nmax_burst = "60ms"\nmax_quota = "80ms"\nprobe_interval = "30ms"'
 BARS = {1: 0.999, 2: 0.99, 3: 0.95}
@@ -115,13 +118,33 @@ async def _client(
         wire.leave()
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return made_authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.mark.parametrize("name", SECURED)
+async def test_a_bad_network_to_some_accounts_is_hardly_noticed_under_tls(name, authority):
+    await _ill_networks(name, "openai-chat", authority)
+
+
 @pytest.mark.parametrize(("name", "dialect"), CASES)
 async def test_a_bad_network_to_some_accounts_is_hardly_noticed(name, dialect):
+    await _ill_networks(name, dialect, None)
+
+
+async def _ill_networks(name: str, dialect: str, authority: Path | None) -> None:
+    """Have one, two and three of four accounts behind the network ``name``, under TLS if there is an ``authority``."""
+    scheme = "http" if authority is None else "https"
+    server = None if authority is None else issued(authority, "IP:127.0.0.1", days=9)
+    trusted = None if authority is None else trusting(authority)
     up, down = TOXICS[name]
     rng = random.Random(f"{AMOUNT.seed} upstream {name} {dialect}")
     for broken in (rng.choice([*BARS]),) if AMOUNT.is_short else BARS:
         async with contextlib.AsyncExitStack() as stack:
-            upstreams = [await stack.enter_async_context(Upstream(one, dialect)) for one in "abcd"]
+            upstreams = [
+                await stack.enter_async_context(Upstream(one, dialect, server)) for one in "abcd"
+            ]
             urls = []
             for index, one in enumerate(upstreams):
                 ill = index < broken
@@ -130,16 +153,17 @@ async def test_a_bad_network_to_some_accounts_is_hardly_noticed(name, dialect):
                     up=up if ill else Toxic(),
                     down=down if ill else Toxic(),
                 )
-                urls.append((await stack.enter_async_context(network)).url)
+                url = (await stack.enter_async_context(network)).url
+                urls.append(url.replace("http", scheme, 1))
             accounts = [
                 account(one.name, "up", base_url=f'"{url}"')
                 for one, url in zip(upstreams, urls, strict=True)
             ]
             text = config_text(provider(dialect), *accounts, timeouts=TIMES, cooldown=COOLDOWN)
-            front = await stack.enter_async_context(gateway(text))
+            front = await stack.enter_async_context(gateway(text, tls=trusted))
             answered, cut = await _ask_all(front, upstreams, rng)
             await settled(partial(_is_quiet, front))
-        line = f"toxic, {broken} of 4 upstreams, {name}, {dialect}: {answered}/{REQUESTS} answered, {cut} of them broken off"
+        line = f"toxic, {broken} of 4 upstreams, {name}, {dialect} over {scheme}: {answered}/{REQUESTS} answered, {cut} of them broken off"
         FIGURES.append(line)
         assert answered >= BARS[broken] * REQUESTS, line
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -135,8 +136,8 @@ def _well(wanted: Wanted) -> list[Step]:
 class Upstream(Scripted):
     """An account's upstream. ``illness`` tells for each request what it suffers from, None if it is well."""
 
-    def __init__(self, name: str, dialect: str) -> None:
-        super().__init__(self._answer)
+    def __init__(self, name: str, dialect: str, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(self._answer, tls)
         self.name = name
         self.dialect = dialect
         self.illness: Callable[[str], str | None] = _none
@@ -193,7 +194,9 @@ class Upstream(Scripted):
     async def _listen(self) -> None:
         bound = _bound(self.port)
         self.port = bound.getsockname()[1]
-        self._server = await asyncio.start_server(self._serve, sock=bound, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            self._serve, sock=bound, limit=1 << 20, ssl=self._tls
+        )
 
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request

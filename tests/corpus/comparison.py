@@ -16,6 +16,7 @@ from tests.corpus.refusals import (
     CONTEXT,
     INVALID,
     LARGE,
+    LIMITED,
     MALFORMED,
     TRUNCATED,
     Refusal,
@@ -37,6 +38,15 @@ _FINISH = {
         "pause": "max_tokens",
         "broken": "end_turn",
     },
+    "responses": {
+        "stop": "completed",
+        "stop_sequence": "completed",
+        "tool_calls": "completed",
+        "broken": "completed",
+        "length": "max_output_tokens",
+        "pause": "max_output_tokens",
+        "content_filter": "content_filter",
+    },
     "gemini": {
         "stop": "STOP",
         "stop_sequence": "STOP",
@@ -47,6 +57,10 @@ _FINISH = {
         "broken": "OTHER",
     },
 }
+
+
+_FAILED = {CONTEXT: "context_length_exceeded", LIMITED: "rate_limit_exceeded"}
+"""The words of a response that has failed; of any other failure it says that it is the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +142,14 @@ def passed_differences(
                 frames = passed.chat(recording.body, include_usage=include_usage)
             case "messages":
                 frames = passed.messages(recording.body)
+            case "responses":
+                frames = passed.responses(recording.body)
             case _:
                 frames = passed.gemini(recording.body)
         found = passed.difference(answered.body, frames)
         return {"bytes": found} if found else {}
-    if surface.name == "gemini" and refusal is MALFORMED:
-        # Google says itself, to its own client, that the answer is broken.
+    if surface.name in ("gemini", "responses") and refusal is MALFORMED:
+        # Google says itself, to its own client, that the answer is broken; and one in the background has not ended.
         refusal = None
     if refusal is None:
         if answered.status != 200:
@@ -154,7 +170,7 @@ def passed_differences(
         )
     error = json.loads(answered.body)["error"]
     match surface.name:
-        case "chat":
+        case "chat" | "responses":
             right = error.get("code") == refusal.code
         case "messages":
             right = error["type"] == refusal.kind
@@ -175,13 +191,16 @@ def translated_differences(
         match surface.name:
             case "chat":
                 right = heard.code == refusal.code
+            case "responses":
+                told_inside = _FAILED.get(refusal, "server_error")
+                right = heard.code == (told_inside if heard.status == 200 else refusal.code)
             case "messages":
                 right = heard.kind == refusal.kind
             case _:
                 right = heard.kind == refusal.google
         return (
             {}
-            if right or (refusal.code is None and surface.name == "chat")
+            if right or (refusal.code is None and surface.name in ("chat", "responses"))
             else {"error": f"{heard}, expected {refusal}"}
         )
     if refusal is not None:
@@ -216,7 +235,7 @@ def _wanted(surface: str, told: Told) -> Told:
         tokens=_bounded(told.tokens),
     )
     wanted.images = told.images
-    if surface == "chat":
+    if surface in ("chat", "responses"):
         wanted.refusal = told.refusal or told.explanation
         return wanted
     if surface == "gemini":

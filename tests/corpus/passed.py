@@ -95,6 +95,33 @@ def messages(body: bytes) -> list[Frame]:
     return [*out, ERROR]
 
 
+def responses(body: bytes) -> list[Frame]:
+    """Return the frames of a Responses stream as a client gets them.
+
+    The failure of a response that the upstream has told nothing of is that of one of our own, from its beginning on.
+    """
+    out: list[Frame] = []
+    failed = [ERROR] * 3
+    for block in blocks(body):
+        lines = [line for line in block if not line.startswith(("id:", "retry:"))]
+        data = "".join(line[5:] for line in lines if line.startswith("data:"))
+        event = _parsed(data)
+        if not isinstance(event, dict):
+            out += [Frame("\n".join(lines) + "\n\n")] if lines and lines[0].startswith(":") else []
+            continue
+        if isinstance(event.get("response"), dict):
+            failed = [ERROR]
+        if event.get("type") in ("error", "response.failed"):
+            return [*out, *failed]
+        named = any(line.startswith("event:") for line in lines)
+        out.append(
+            Frame("\n".join(lines if named else [f"event: {event['type']}", *lines]) + "\n\n")
+        )
+        if event.get("type") in ("response.completed", "response.incomplete"):
+            return out
+    return [*out, *failed]
+
+
 def gemini(body: bytes) -> list[Frame]:
     """Return the frames of a Gemini stream as a client gets them."""
     out: list[Frame] = []

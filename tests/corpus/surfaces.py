@@ -108,6 +108,22 @@ class Sdks:
             kind = told.get("type") if isinstance(told, dict) else None
             return Failed(error.status_code, None, kind)
 
+    async def responses(self, answered: Answered, *, stream: bool) -> Heard:
+        """Return what the OpenAI SDK hears on its other endpoint."""
+        self._played.answered = answered
+        asked: Any = {"model": "m", "input": "Hi"}
+        try:
+            if not stream:
+                return _response(await self._openai.responses.create(**asked))
+            events = [
+                event async for event in await self._openai.responses.create(**asked, stream=True)
+            ]
+        except openai.APIStatusError as error:
+            return Failed(error.status_code, error.code, error.type)
+        except openai.APIError as error:
+            return Failed(200, error.code, error.type)
+        return _response_stream(events)
+
     async def gemini(self, answered: Answered, *, stream: bool) -> Heard:
         """Return what Google's SDK hears."""
         self._played.answered = answered
@@ -139,7 +155,11 @@ class Surface:
         """Return a small request."""
         if self.name == "gemini":
             return {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
-        body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": "Hi"}]}
+        body: dict[str, Any] = {"model": model}
+        if self.name == "responses":
+            body["input"] = "Hi"
+        else:
+            body["messages"] = [{"role": "user", "content": "Hi"}]
         if self.name == "messages":
             body["max_tokens"] = 4096
         if stream:
@@ -152,6 +172,7 @@ class Surface:
 SURFACES = {
     "chat": Surface("chat", "openai-chat", "/v1/chat/completions", Sdks.chat),
     "messages": Surface("messages", "anthropic", "/v1/messages", Sdks.messages),
+    "responses": Surface("responses", "openai-responses", "/v1/responses", Sdks.responses),
     "gemini": Surface("gemini", "gemini", "/v1beta/models/{model}:{method}", Sdks.gemini),
 }
 
@@ -235,6 +256,63 @@ def _message(message: Any, written: dict[int, str]) -> Told:
         completion=usage.output_tokens,
         reasoning=(details.thinking_tokens or 0) if details is not None else 0,
     )
+    return told
+
+
+def _response_stream(events: list[Any]) -> Heard:
+    """Return what a stream told, if its pieces are what its last event says that they were."""
+    if not events or events[-1].type not in _LAST:
+        return Told(cut=True)
+    last = events[-1].response
+    if last.status == "failed":
+        return Failed(200, last.error.code, None)
+    told = _response(last)
+    arguments = "".join(item.arguments for item in last.output if item.type == "function_call")
+    for kind, whole in (
+        ("response.output_text.delta", told.text),
+        ("response.refusal.delta", told.refusal),
+        ("response.reasoning_summary_text.delta", told.reasoning),
+        ("response.function_call_arguments.delta", arguments),
+    ):
+        pieces = "".join(event.delta for event in events if event.type == kind)
+        assert pieces == whole, f"{kind}: {pieces[:100]!r}, at the end {whole[:100]!r}"
+    return told
+
+
+_LAST = ("response.completed", "response.incomplete", "response.failed")
+
+
+def _response(response: Any) -> Told:
+    told = Told(finish=response.status)
+    if response.incomplete_details is not None:
+        told.finish = response.incomplete_details.reason
+    for item in response.output:
+        match item.type:
+            case "message":
+                for part in item.content:
+                    if part.type == "refusal":
+                        told.refusal += part.refusal
+                    else:
+                        told.text += part.text
+            case "reasoning":
+                told.reasoning += "".join(part.text for part in item.summary)
+            case "function_call":
+                told.calls.append((item.name, item.arguments))
+            case "custom_tool_call":
+                told.calls.append((item.name, item.input))
+            case "image_generation_call":
+                told.images += 1
+            case _:
+                pass
+    usage = response.usage
+    if usage is not None:
+        told.tokens = Tokens(
+            prompt=usage.input_tokens,
+            cached=usage.input_tokens_details.cached_tokens,
+            written=usage.input_tokens_details.cache_write_tokens or 0,
+            completion=usage.output_tokens,
+            reasoning=usage.output_tokens_details.reasoning_tokens,
+        )
     return told
 
 

@@ -35,6 +35,9 @@ ROWS: dict[tuple[str, str], Row] = {}
 REQUESTS: dict[tuple[str, str], Counter[str]] = {}
 """By the client's dialect and the upstream's: how many recorded requests had which outcome."""
 
+ESTIMATES: list[str] = []
+"""How far estimates are from the truth."""
+
 
 def row(provider: str, surface: str) -> Row:
     """Return the row of ``provider`` on ``surface``, empty."""
@@ -45,7 +48,7 @@ def row(provider: str, surface: str) -> Row:
 def lines() -> list[str]:
     """Return the report: in full where the number of cut passes was asked for, else its sums."""
     if not ROWS and not REQUESTS:
-        return []
+        return ESTIMATES
     full = CUTS_VARIABLE in os.environ
     told = [f"seed {SEED}, {CUTS} cut pass{'' if CUTS == 1 else 'es'}"]
     if ROWS:
@@ -60,7 +63,7 @@ def lines() -> list[str]:
     for (client, target), outcomes in sorted(REQUESTS.items()) if full else ():
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
         told.append(f"requests in {client} to {target}: {counts}")
-    return told
+    return told + ESTIMATES
 
 
 def _line(provider: str, surface: str, columns: tuple[object, ...] | list[int]) -> str:

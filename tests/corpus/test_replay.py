@@ -43,8 +43,10 @@ _TRIED: set[str] = set()
 
 _BUILTIN_NAMES = {"gemini_openai_compat": "gemini-openai"}
 """Recorded providers whose built-in row has another name."""
-_MINTED = re.compile(rb'(call_|toolu_|msg_|chatcmpl-|req_|"responseId":")[0-9a-z]{24,26}')
-_CREATED = re.compile(rb'"created":\d+')
+_MINTED = re.compile(
+    rb'(call_|toolu_|msg_|chatcmpl-|req_|resp_|rs_|fc_|ctc_|ig_|"responseId":")[0-9a-z]{24,26}'
+)
+_CREATED = re.compile(rb'"created(_at)?":\d+')
 
 PROVIDERS = sorted({recording.provider for recording in model_calls()}) or ["none"]
 
@@ -191,7 +193,7 @@ async def _in_front(player: Player, provider: str) -> AsyncIterator[Gateway]:
 
 
 def _without_minted(body: bytes) -> bytes:
-    return _CREATED.sub(b'"created":0', _MINTED.sub(b"\\1", body))
+    return _CREATED.sub(b'"created\\1":0', _MINTED.sub(b"\\1", body))
 
 
 def _first_difference(one: bytes, other: bytes) -> str:

@@ -112,7 +112,7 @@ def _outcome(recording: Recording, status: int, said: str, *, native: bool) -> s
         return "taken"
     if status == 400 and recording.status != 200:
         return "refused, as recorded"
-    if status == 400 and not native:
+    if (status == 400 and not native) or status == 404:
         for words in refusals():
             if re.search(words, said):
                 _USED.add(words)

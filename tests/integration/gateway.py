@@ -184,11 +184,12 @@ async def gateway(
     *,
     path: Path | None = None,
     census: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run a gateway of the configuration ``text``, whose relative paths are in ``directory``: by default one of its own.
 
-    ``path`` is where it would be read from if it were read again. ``census``: it asks its upstreams for their models, as no
-    script expects it to.
+    ``path`` is where it would be read from if it were read again, ``tls`` whom it trusts upstream, by default nobody. ``census``: it
+    asks its upstreams for their models, as no script expects it to.
     """
     with (
         tempfile.TemporaryFile() as written,
@@ -199,7 +200,9 @@ async def gateway(
         config = loads(text, path, environ or {})
         root = logging.getLogger()
         handlers, level = root.handlers[:], root.level
-        running = await start(config, log, environ or {}, sweep=SWEEP, census=census, tls=_TLS)
+        running = await start(
+            config, log, environ or {}, sweep=SWEEP, census=census, tls=tls or _TLS
+        )
         found = Gateway(running, log, written.fileno(), path)
         try:
             yield found

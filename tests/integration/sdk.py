@@ -125,10 +125,12 @@ class Anthropic:
 class Google:
     """``google-genai``; the model comes first, as everywhere in it."""
 
-    def __init__(self, front: Gateway, *, asynchronous: bool, key: str = KEY) -> None:
+    def __init__(
+        self, front: Gateway, *, asynchronous: bool, key: str = KEY, base: str = ""
+    ) -> None:
         self.asynchronous = asynchronous
         # Milliseconds.
-        options = types.HttpOptions(base_url=front.url, timeout=10_000)
+        options = types.HttpOptions(base_url=front.url + base, timeout=10_000)
         self._client = genai.Client(api_key=key, http_options=options)
         self.models: Any = self._client.aio.models if asynchronous else self._client.models
 

@@ -175,6 +175,7 @@ async def test_the_status_counts_who_could_take_a_call_and_what_runs():
         "accounts_available": 1,
         "requests_in_flight": 4,
         "requests_queued": 1,
+        "process_before": None,
         "ledger_behind": 0,
         "ledger_takes_calls": True,
         "last_reload_failed": False,

@@ -163,8 +163,8 @@ async def test_a_stream_that_breaks_off_costs_what_was_seen_of_it():
     ):
         await front.messages("smart", stream=True)
         line = await front.last()
-    # The prompt was told at the start: 8 and 3 tokens; one token of output was told, and one seen.
-    assert line["cost_usd"] == 0.000028
+    # The prompt was told at the start: 8 and 3 tokens; one token of output was told, and two seen, by their letters.
+    assert line["cost_usd"] == 0.000038
     assert line["error_type"] == "timeout_idle"
 
 

@@ -107,9 +107,11 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize(
+    ("surface", "stream"), [("chat", False), ("messages", False), ("chat", True)]
+)
 @pytest.mark.parametrize("hostile", HOSTILE)
-async def test_an_answer_that_is_none_is_a_502_and_harms_nobody_else(surface, hostile):
+async def test_an_answer_that_is_none_is_a_502_and_harms_nobody_else(surface, stream, hostile):
     played: list[Step] = [HOSTILE[hostile], Cut()]
 
     async def script(reader, writer, request):
@@ -118,8 +120,8 @@ async def test_an_answer_that_is_none_is_a_502_and_harms_nobody_else(surface, ho
         else:
             writer.write(spoken.told("openai-chat"))
 
-    async with in_front_of(script) as (front, up):
-        answered = await front.ask(surface, said="be evil")
+    async with in_front_of(script, server=EXPOSED) as (front, up):
+        answered = await front.ask(surface, said="be evil", stream=stream)
         assert answered.status == 502, answered
         assert b"tell-tale" not in answered.body
         assert not answered.headers.keys() & {"location", "set-cookie", "x-a", "link"}
@@ -129,6 +131,68 @@ async def test_an_answer_that_is_none_is_a_502_and_harms_nobody_else(surface, ho
         good = await front.ask(surface, said="be good")
         assert (good.status, good.text) == (200, "Hello")
     assert sum(b"be evil" in one.body for one in up.requests) == 1
+
+
+EXPOSED = 'expose = ["account", "upstream_model", "attempts", "upstream_request_id"]'
+FIELDS = {
+    "a flood of short headers": b"x-a: tell-tale\r\n" * 120,
+    "a flood of cookies": b"set-cookie: a=tell-tale; Path=/\r\n" * 120,
+    "one long header": b"x-a: " + b"tell-tale" * 6000 + b"\r\n",
+    "headers of a connection": b"connection: tell-tale, x-request-id\r\nkeep-alive: timeout=0\r\nproxy-authenticate: tell-tale\r\n",
+    "headers for a browser": b"content-security-policy: tell-tale\r\naccess-control-allow-origin: tell-tale\r\n",
+    "headers for a proxy": b"x-accel-redirect: /tell-tale\r\nx-sendfile: tell-tale\r\nx-accel-buffering: tell-tale\r\n",
+    "a place to go": b"location: http://tell-tale/\r\nrefresh: 0; tell-tale\r\ncontent-location: /tell-tale\r\nalt-svc: tell-tale\r\n",
+    "an id that is none": b"x-request-id: \xff\x80 tell-tale; a=\xe2\x80\xa8b\r\n",
+    "an id without end": b"x-request-id: " + b"tell-tale" * 500 + b"\r\n",
+    "two ids": b"x-request-id: tell, \r\nx-request-id: tale\r\n",
+    "waits that are none": b"retry-after: tell-tale\r\nretry-after-ms: -1\r\nx-ratelimit-reset-requests: 1e999s\r\n",
+    "limits that are none": b"x-ratelimit-remaining-requests: \xb2\r\nx-ratelimit-remaining-tokens: 9" + b"9" * 5000 + b"\r\n",
+    "sixty interim answers": b"",
+    "a trailer": b"trailer: set-cookie\r\n",
+}  # fmt: skip
+_INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </tell-tale>\r\nset-cookie: tell-tale=1\r\n\r\n" * 60
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize(
+    "status", [b"200 OK", b"400 tell-tale", b"429 tell-tale", b"503 tell-tale"]
+)
+@pytest.mark.parametrize("fields", FIELDS)
+async def test_no_header_of_an_upstream_reaches_a_client_or_its_next_answer(
+    surface, status, fields
+):
+    """``tell-tale`` stands in everything that is the upstream's alone; of an exposed id what is printable and short is shown."""
+    body = DOCUMENT if status.startswith(b"200") else b"{}"
+    answer = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\n%b" % (status, FIELDS[fields])
+    if fields == "sixty interim answers":
+        answer = _INTERIM + answer
+    if fields == "a trailer":
+        answer += b"transfer-encoding: chunked\r\n\r\n" + spoken.chunk(body)
+        answer += b"0\r\nset-cookie: tell-tale=1\r\nx-a: tell-tale\r\n\r\n"
+    else:
+        answer += b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+    async def script(reader, writer, request):
+        writer.write(answer if b"be evil" in request.body else spoken.told("openai-chat"))
+
+    async with in_front_of(script, server=EXPOSED) as (front, up):
+        answered = await front.ask(surface, said="be evil")
+        assert answered.status in (200, 400, 429, 502, 503)
+        shown = {
+            name: value
+            for name, value in answered.headers.items()
+            if "upstream-request-id" not in name
+        }
+        assert "tell-tale" not in str(shown)
+        assert all(len(value) < 200 and value.isascii() for value in answered.headers.values())
+        assert b"tell-tale" not in answered.body
+        seat = front.running.gateway.pool.seat("up")
+        assert seat is not None
+        seat.clear()
+        good = await front.ask(surface, said="be good")
+        assert (good.status, good.text) == (200, "Hello")
+        assert "tell-tale" not in str(good)
+    assert len(up.requests) == 2
 
 
 @pytest.mark.parametrize("surface", SURFACES)

@@ -7,15 +7,17 @@ import json
 import re
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
+from time import time
 from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
 
+from proxy.billing.database import NAME, connect
 from proxy.metrics import METRICS, PREFIX
 from tests.exposition import labels, samples
 from tests.integration import spoken
@@ -415,6 +417,28 @@ async def test_only_reading_is_possible():
         head = await page(front, "HEAD")
     assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD")
     assert (head.status, head.body) == (200, b"")
+
+
+async def test_what_the_last_audit_found_is_told_also_after_a_restart(tmp_path):
+    told = {"ledger_audit_difference_usd", "ledger_last_audit_timestamp_seconds"}
+    text = config_text(admin=ADMIN)
+    async with gateway(text, directory=tmp_path) as front:
+        found = samples((await page(front)).body.decode())
+        assert found[f"{PREFIX}ledger_last_audit_timestamp_seconds"] == 0
+        assert f"{PREFIX}ledger_audit_difference_usd" not in found
+        asked = await front.admin("GET", "audit")
+        assert (asked.status, asked.json["ok"], asked.json["requests"]) == (200, True, 0)
+        assert about(await scraped(front), *told).keys() == {"ledger_last_audit_timestamp_seconds"}
+        with closing(connect(tmp_path / "state" / NAME)) as database:
+            database.execute(
+                "INSERT INTO credits (wallet_id, amount_micro, at) VALUES ('key:tester', 250000, 0)"
+            )
+        asked = await front.admin("GET", "audit")
+        assert (asked.json["ok"], asked.json["difference_usd"]) == (False, "0.25")
+    async with gateway(text, directory=tmp_path) as front:
+        found = about(await scraped(front), *told)
+        assert found["ledger_audit_difference_usd"] == 0.25
+        assert time() - 60 < found["ledger_last_audit_timestamp_seconds"] <= time()
 
 
 async def test_openmetrics_is_told_to_whoever_asks_for_it():

@@ -1,9 +1,13 @@
-"""Hundreds of calls at once on money for a few: what is spent is what there was, and nobody is refused what is there."""
+"""Hundreds of calls at once on money for a few: what is spent is what there was, and nobody is refused what is there.
+
+``SPLICE_OVERSPEND_SEEDS`` is how often, each time with other prompts and answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from typing import Any
 
@@ -16,6 +20,7 @@ from tests.integration.test_credit import AUTH, PROMPT, Paying, paying
 from tests.integration.wire import encoded, request
 
 CALLS = 500
+SEEDS = range(int(os.environ.get("SPLICE_OVERSPEND_SEEDS", "3")))
 FOR_TEN = 10 * (PROMPT + 10 * 100)
 OWN = "concurrency = 1000"
 PREPAID = f"{OWN}\nprepaid = true\ncredit_usd = {FOR_TEN / 1e6}"
@@ -67,7 +72,7 @@ async def storm(key: Paying, rng: random.Random) -> list[int]:
     return [one.status for one in answered]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("own", "refused"), [(PREPAID, 402), (BUDGET, 429)])
 async def test_calls_at_once_never_spend_more_than_there_is(own, refused, seed):
     rng = random.Random(seed)
@@ -88,7 +93,7 @@ async def test_calls_at_once_never_spend_more_than_there_is(own, refused, seed):
             assert (await key.ask(max_tokens=tokens)).status == 200
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 async def test_what_is_overspent_is_what_the_prompts_were_underestimated_by(seed):
     rng = random.Random(seed)
     error = 10

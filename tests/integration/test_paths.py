@@ -30,6 +30,21 @@ async def test_head_is_answered_like_get_without_the_body(path):
     assert int(answered.headers["content-length"]) == len(got.body) > 0
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/nowhere", 404), ("/v1/nowhere/x", 404), ("/v1/messages", 405), ("/v1/models", 401)],
+)
+async def test_head_is_refused_without_a_body_too(path, status):
+    async with in_front_of([]) as (front, _):
+        wire = await front.wire()
+        wire.send(request("HEAD", path))
+        answered = await wire.answer(bodiless=True)
+        assert answered.status == status
+        # A body would be read as the next answer.
+        wire.send(request("GET", "/api/hello"))
+        assert (await wire.answer()).status == 200
+
+
 async def test_the_front_page_is_a_few_lines_for_people():
     async with in_front_of([]) as (front, _):
         wire = await front.wire()

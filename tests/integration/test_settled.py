@@ -102,6 +102,74 @@ async def test_a_client_that_leaves_pays_for_what_came(surface, dialect):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_a_client_that_leaves_an_answer_that_is_read_on_pays_what_it_cost(surface, dialect):
+    count = len(frames(dialect))
+    async with paying(OWN, dialect=dialect, streaming='on_disconnect = { read_on = "5s" }') as key:
+        for number in range(count + 1):
+            line = await left_and_read_on(key, surface, dialect, number)
+            assert line["input_tokens"] + line["cache_read_tokens"] == spoken.INPUT + spoken.CACHED
+            assert (line["output_tokens"], line.get("estimated")) == (spoken.OUTPUT, None)
+            assert round(line["cost_usd"] * 1e6) == COST
+            assert key.wallet.credit == 1_000_000 - COST * (number + 1)
+            assert key.wallet.held == 0
+
+
+async def left_and_read_on(key: Paying, surface: str, dialect: str, count: int) -> dict[str, Any]:
+    """Leave a stream after ``count`` frames, of which the rest come when nobody waits; return its log line."""
+    script = Leisurely(dialect, count)
+    key.up._script = script
+    gateway = key.front.running.gateway
+    before = len(key.front.lines)
+    wire = await key.send(surface, stream=True, max_tokens=50)
+    await script.sent.wait()
+    await asyncio.sleep(0.02)
+    wire.leave()
+    await settled(lambda: gateway.reading_on or not gateway.calls)
+    script.go_on.set()
+    await settled(lambda: not gateway.calls)
+    (line,) = [line for line in key.front.lines[before:] if line["msg"] == "request"]
+    return line
+
+
+class Leisurely(Stepwise):
+    """Sends the first ``count`` frames, and the rest when a test lets it."""
+
+    def __init__(self, dialect: str, count: int) -> None:
+        super().__init__(dialect, count)
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, reader, writer, request):
+        writer.write(spoken.HEAD + b"".join(map(spoken.chunk, self.frames[: self.count])))
+        await writer.drain()
+        self.sent.set()
+        await self.go_on.wait()
+        writer.write(b"".join(map(spoken.chunk, self.frames[self.count :])) + spoken.LAST)
+        await writer.drain()
+
+
+async def test_what_events_hold_is_learned_from_the_streams_that_ended():
+    said = [spoken.text("openai-chat", "twelve bytes")] * 200
+    told = {"id": "c", "choices": [], "usage": usage(200)}
+    untold = [spoken.chat_chunk({}, "stop"), b"data: [DONE]\n\n"]
+    end = [spoken.chat_chunk({}, "stop"), spoken.data(told), b"data: [DONE]\n\n"]
+    async with paying(OWN) as key:
+        for rest, output, estimated in (
+            # Of a model of which nothing is known the letters count: three tokens an event.
+            (untold, 600, True),
+            (end, 200, False),
+            (end, 200, False),
+            (end, 200, False),
+            (untold, 200, True),
+        ):
+            key.steps[:] = [spoken.HEAD, spoken.chunk(b"".join([*said, *rest])), spoken.LAST]
+            answered = await key.ask(stream=True, max_tokens=5_000)
+            request_id = answered.headers["x-request-id"]
+            found = await key.get(f"/v1/usage/{request_id}")
+            assert (found["output_tokens"], found["estimated"]) == (output, estimated)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_does_not_wait_for_an_answer_pays_nothing_though_it_costs_us(
     dialect, stream
@@ -182,7 +250,7 @@ async def test_a_document_that_is_whole_when_its_client_leaves_is_paid(monkeypat
 
 async def test_an_estimate_is_never_above_what_was_held():
     async with paying(OWN) as key:
-        key.steps += [spoken.HEAD, spoken.chunk(spoken.metadata("openai-chat") + b"".join(spoken.text("openai-chat", "x") for _ in range(90)))]  # fmt: skip
+        key.steps += [spoken.HEAD, spoken.chunk(spoken.metadata("openai-chat") + b"".join(spoken.text("openai-chat", "word") for _ in range(90)))]  # fmt: skip
         key.steps += [spoken.chunk(b"data: [DONE]\n\n"), spoken.LAST]
         answered = await key.ask(stream=True, max_tokens=50)
         line = await key.front.last()
@@ -192,6 +260,10 @@ async def test_an_estimate_is_never_above_what_was_held():
 
 
 # Usage that is told oddly.
+
+
+WORDS = ("Some", "word", "s...")
+"""Of four letters, so they are as many tokens by the text as by the frames."""
 
 
 def usage(output: Any = spoken.OUTPUT, prompt: int = 11, cached: int = 3) -> dict[str, Any]:
@@ -204,12 +276,12 @@ def usage(output: Any = spoken.OUTPUT, prompt: int = 11, cached: int = 3) -> dic
 def chat(*events: object) -> list[bytes]:
     """Return a chat stream of three content frames with these events before its end."""
     told = b"".join(spoken.data({"id": "c", "choices": [], "usage": one}) for one in events)
-    said = b"".join(spoken.text("openai-chat", one) for one in ("a", "b", "c"))
+    said = b"".join(spoken.text("openai-chat", one) for one in WORDS)
     return [said, told, spoken.chat_chunk({}, "stop"), b"data: [DONE]\n\n"]
 
 
-PIECES = 4
-"""What is counted of such a stream where nobody tells: its content and its end."""
+PIECES = len(WORDS)
+"""What is counted of such a stream where nobody tells."""
 
 CHAT = {
     "none": (chat(), PROMPT + 10 * PIECES, True),
@@ -241,7 +313,8 @@ async def test_chat_usage_that_is_told_oddly(stream, price, estimated):
 def message(start: object, *deltas: object) -> list[bytes]:
     """Return an Anthropic stream of three content frames that tells these usages."""
     opened = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
-    said = spoken.text("anthropic", "a") + spoken.more("anthropic", "b") + spoken.more("anthropic", "c")  # fmt: skip
+    first, *rest = WORDS
+    said = spoken.text("anthropic", first) + b"".join(spoken.more("anthropic", one) for one in rest)
     ends = [
         spoken.event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": one})
         for one in deltas

@@ -134,6 +134,23 @@ async def test_who_asks_how_it_is_asks_the_new_process_and_hears_of_the_old_one(
         assert up["in_flight"] == 0
 
 
+async def test_whoever_keeps_a_connection_to_the_admin_listener_comes_to_the_new_process():
+    async with streaming() as (daemon, _, _, _):
+        where = str(daemon.directory / "state" / "admin.sock")
+        idle, asking_ = await Wire.open(where), await Wire.open(where)
+        for wire in (idle, asking_):
+            wire.send(request("GET", "/api/v1/status", host=""))
+            assert "connection" not in (await wire.answer()).headers
+        asking_.send(request("POST", "/api/v1/upgrade", b"", host=""))
+        answered = await asking_.answer()
+        assert (answered.status, answered.headers["connection"]) == (200, "close")
+        async with asyncio.timeout(10):
+            assert await idle.rest() == b""
+            assert await asking_.rest() == b""
+        for wire in (idle, asking_):
+            wire.close()
+
+
 async def test_no_second_upgrade_before_the_first_one_is_over():
     async with streaming() as (daemon, _, _, _):
         old = daemon.main
@@ -339,7 +356,7 @@ async def test_nothing_is_imported_once_it_is_ready(tmp_path):
             for verb in ("generateContent", "streamGenerateContent?alt=sse"):
                 answered = await wire.post(f"/v1beta/models/up%2Fm:{verb}", gemini, authorization=BEARER)  # fmt: skip
                 assert answered.status == 200, answered.body
-            for path in ("/v1/usage", "/v1/models", "/v1/key", "/healthz", "/nowhere", "/"):
+            for path in LOOKED_AT:
                 wire.send(request("GET", path, authorization=BEARER))
                 await wire.answer()
             wire.send(request("GET", "/v1/models", authorization="Bearer wrong"))
@@ -374,6 +391,25 @@ SURFACES = [
     (PATHS["messages"], body_of("messages")),
     ("/v1/responses", {"model": "up/m", "input": "Hi"}),
     ("/v1/embeddings", {"model": "up/m", "input": "Hi"}),
+]
+LOOKED_AT = [
+    *(
+        "/",
+        "/healthz",
+        "/nowhere",
+        "/openapi.json",
+        "/llms.txt",
+        "/llms-full.txt",
+        "/docs/index.md",
+    ),
+    *("/v1/models", "/v1/models/up/m", "/v1beta/models", "/v1/key", "/v1/usage", "/v1/usage/req_0"),
+    *(
+        "/v1/usage/requests",
+        "/v1/files",
+        "/v1/batches",
+        "/v1/responses/resp_1",
+        "/openai/v1/models",
+    ),
 ]
 ADMIN = [
     ("GET", "status"),

@@ -136,6 +136,21 @@ def test_broken_toml_names_its_line():
     assert faults("x = " + "[" * 5000)[0].startswith("1: found no valid TOML")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[server]\nlisten = "a\\nb\\u001b[2J\\u202e"',
+        '"a\\nb" = 1',
+        '[server]\n"a\\rb" = 1',
+        '[[keys]]\nname = "a"\nkey = { env = "A\\nB" }',
+    ],
+)
+def test_a_fault_is_one_line_whatever_was_found(text):
+    (found, *_) = faults(text)
+    assert found.isprintable()
+    assert "?" in found
+
+
 def test_windows_line_ends_are_lines():
     assert faults("[server]\r\n\r\nmax_body = 1\r\n")[0].startswith("3: server.max_body")
 
@@ -304,7 +319,7 @@ def test_secrets_come_from_four_places(tmp_path):
             "found env T, unset or empty, expected a variable that is set; export T=…",
         ),
         ('{ file = "none" }', "found file /etc/splice/none (No such file or directory)"),
-        ('{ file = "a\\u0000b" }', "found file /etc/splice/a\0b (not text)"),
+        ('{ file = "a\\u0000b" }', "found file /etc/splice/a?b (not text)"),
         ('{ credential = "c" }', "found credential c, expected one that systemd passed; add Load"),
         ('{ credential = "../c" }', "found credential ../c"),
         ("{ env = 1 }", "found a value that is no secret"),

@@ -25,6 +25,7 @@ account_state{account,state} account_requests_in_flight{account} account_cooldow
 cooldowns_total{account,cause} account_remaining_requests{account} account_remaining_tokens{account} queue_duration_seconds
 requests_queued limit_rejections_total{kind} journal_sync_duration_seconds journal_errors_total ledger_pending_records
 ledger_oldest_pending_timestamp_seconds ledger_flush_duration_seconds ledger_rows_written_total ledger_rows_quarantined_total
+ledger_audit_difference_usd ledger_last_audit_timestamp_seconds
 database_size_bytes state_free_bytes prices_timestamp_seconds event_loop_lag_seconds upstream_connections{provider,state} ready
 config_last_reload_successful config_last_reload_success_timestamp_seconds tls_certificate_expiry_timestamp_seconds
 build_info{version,python} key_cost_usd_total{key,team} credit_holds credit_holds_usd key_budget_remaining_usd{key,period}
@@ -85,7 +86,7 @@ def test_a_value_at_a_bound_is_below_it():
     histogram = Histogram("request_duration_seconds")
     for value in (0.0, 0.05, 0.0501, 640.0, 641.0):
         histogram.observe(("r", "p"), value)
-    family = histogram.family()
+    (family,) = histogram.families()
     found = {one.labels.get("le", one.name.rpartition("_")[2]): one.value for one in family.samples}
     assert (found["0.05"], found["0.1"], found["320.0"], found["640.0"], found["+Inf"]) == (
         2, 3, 3, 4, 5,
@@ -104,7 +105,9 @@ def test_money_is_whole_millionths_until_it_is_shown():
 def test_small_sets_begin_at_0():
     counter = Counter("failovers_total", ("auth", "burst"))
     counter.add(("burst",))
-    assert {one.labels["cause"]: one.value for one in counter.family().samples} == {
+    assert {
+        one.labels["cause"]: one.value for family in counter.families() for one in family.samples
+    } == {
         "auth": 0,
         "burst": 1,
     }

@@ -155,6 +155,8 @@ def test_whoever_is_replaced_says_by_whom_and_then_no_more(ear, notifier):
     one.ready()
     one.replaced_by(4711)
     one.beat(100.0, "draining")
+    one.reloading()
+    one.ready()
     one.stopping()
     assert heard(ear) == ["READY=1", "MAINPID=4711"]
 

@@ -84,3 +84,33 @@ def test_aliases_name_rows_and_families_have_one_owner():
     assert set(ALIASES.values()) <= set(BUILTIN)
     families = [family for row in BUILTIN.values() for family in row.families]
     assert len(families) == len(set(families))
+
+
+AZURE = "https://me.openai.azure.com/openai/deployments"
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "url"),
+    [
+        (f"{AZURE}?api-version=1", CHAT, f"{AZURE}/gpt/chat/completions?api-version=1"),
+        (f"{AZURE}/?api-version=1", f"{CHAT}?a=b", f"{AZURE}/gpt/chat/completions?api-version=1&a=b"),
+        (f"{AZURE}/one?api-version=1", CHAT, f"{AZURE}/one/chat/completions?api-version=1"),
+        (AZURE, "/v1/images/edits", f"{AZURE}/gpt/images/edits"),
+        (f"{AZURE}/one?api-version=1", "/v1/responses/resp_1", "https://me.openai.azure.com/openai/responses/resp_1?api-version=1"),
+        (f"{AZURE}?api-version=1", "/v1/files", "https://me.openai.azure.com/openai/files?api-version=1"),
+    ],
+)  # fmt: skip
+def test_azures_deployments_are_called_by_their_paths(base, path, url):
+    assert BUILTIN["azure-openai"].url("openai-chat", path, base, "gpt") == url
+
+
+def test_a_deployment_is_one_word_of_a_path():
+    azure = BUILTIN["azure-openai"]
+    assert (
+        azure.url("openai-chat", CHAT, AZURE, "a/../b?c")
+        == f"{AZURE}/a%2F..%2Fb%3Fc/chat/completions"
+    )
+    assert (
+        azure.url("openai-chat", "/v1/models", AZURE) == "https://me.openai.azure.com/openai/models"
+    )
+    assert azure.url("openai-chat", "/", AZURE) == "https://me.openai.azure.com/openai/"

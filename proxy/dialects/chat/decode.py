@@ -334,11 +334,8 @@ class Decoder:
     def _end(self) -> None:
         reason = _REASONS.get(self._finish or "stop", StopReason.STOP)
         detail = "".join(self._refusal) or None
-        if reason is StopReason.STOP:
-            if self._started:
-                reason = StopReason.TOOL_CALLS
-            elif detail is not None:
-                reason = StopReason.FILTER
+        if reason is StopReason.STOP and self._started:
+            reason = StopReason.TOOL_CALLS
         self._turn.end(reason, detail=detail)
 
     def _fail(self, error: GatewayError) -> None:

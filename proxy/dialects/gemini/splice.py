@@ -27,15 +27,21 @@ class GeminiSplice(Splice):
     """See ``proxy.dialects.splice.Splice``. ``array``: the client gets the chunks as one JSON array that grows."""
 
     def __init__(
-        self, request_id: str, flags: Flags, estimate_input: Callable[[], int], *, array: bool
+        self,
+        request_id: str,
+        flags: Flags,
+        estimate_input: Callable[[], int],
+        *,
+        array: bool,
+        pace: float | None = None,
     ) -> None:
-        super().__init__(request_id, flags, estimate_input)
+        super().__init__(request_id, flags, estimate_input, pace=pace)
         self._array = array
         self._opening = b"["
         self._finished = False
         self._blocked = False
         self._tally = Tally(flags)
-        self._meter = Meter()
+        self._meter = Meter(pace)
 
     @property
     def seen(self) -> int:
@@ -74,6 +80,7 @@ class GeminiSplice(Splice):
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
                 self._look_at(candidate)
+        self.events = self._meter.events
         if not candidates and is_blocked(chunk):
             self._blocked = self._finished = self.committed = True
 

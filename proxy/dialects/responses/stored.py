@@ -14,7 +14,7 @@ import orjson
 
 from proxy.dialects.answer import Answer, WholeSplice
 from proxy.dialects.plan import Plan
-from proxy.dialects.splice import ResponsesSplice
+from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Provider
 from proxy.usage import Usage

@@ -37,6 +37,7 @@ EVERYTHING = {
     "expires": "2026-12-31T00:00:00Z",
     "allow_ip": ["10.0.0.0/8", "2001:db8::/32"],
     "enabled": False,
+    "native": "all",
 }
 
 
@@ -65,6 +66,7 @@ def test_they_are_kept_as_they_are_written_and_make_a_key():
         expires=datetime(2026, 12, 31, tzinfo=UTC),
         allow_ip=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
         enabled=False,
+        native="all",
     )
     assert terms_of(kept) == Terms(prepaid=True, allowance=1, budget=10_500_000, period="month")
 

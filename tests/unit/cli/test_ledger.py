@@ -9,11 +9,13 @@ import json
 import os
 import sqlite3
 import stat
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from proxy.billing import audited
 from proxy.billing.books import Books
 from proxy.billing.database import connect
 from proxy.cli import main
@@ -180,6 +182,48 @@ def test_the_daemon_may_run_meanwhile(state, capsys):
 # The audit.
 
 
+def test_what_the_last_audit_found_is_kept(state, capsys):
+    assert audited.last(state) is None
+    told(capsys, "audit")
+    found = audited.last(state)
+    assert found is not None
+    assert found.difference_micro == 0
+    assert time.time() - 60 < found.at <= time.time()
+    for damage, difference in (
+        ("UPDATE requests SET price_micro = price_micro + 5 WHERE number = 1", 5),
+        ("UPDATE requests SET price_micro = price_micro - 7 WHERE number = 3", 12),
+        ("UPDATE usage_daily SET cost_micro = cost_micro + 1 WHERE key_name = 'other'", 13),
+    ):
+        with closing(connect(state / "ledger.db")) as database:
+            database.execute(damage)
+        assert main(["audit"]) == 1
+        found = audited.last(state)
+        assert found is not None
+        assert found.difference_micro == difference
+    assert stat.S_IMODE((state / "audit.json").stat().st_mode) == 0o600
+
+
+def test_books_that_differ_in_no_money_differ_all_the_same(state, capsys):
+    with closing(connect(state / "ledger.db")) as database:
+        database.execute("UPDATE requests SET output_tokens = 1 WHERE number = 1")
+    assert main(["audit"]) == 1
+    found = audited.last(state)
+    assert found is not None
+    assert found.difference_micro == 1
+
+
+def test_a_note_of_an_audit_that_is_none_is_no_audit(state):
+    for kept in (b"", b"{}", b"[]", b'{"at": "x", "difference_micro": 0}'):
+        (state / "audit.json").write_bytes(kept)
+        assert audited.last(state) is None
+
+
+def test_an_audit_by_who_may_not_write_there_is_an_audit(state, capsys):
+    (state / "audit.json").mkdir()
+    assert "4 requests" in told(capsys, "audit")
+    assert [path.name for path in state.glob("audit.json.*")] == []
+
+
 def test_an_audit_of_good_books_tells_their_sums(state, capsys):
     found = json.loads(told(capsys, "audit", "--json"))
     assert found == {
@@ -192,6 +236,7 @@ def test_an_audit_of_good_books_tells_their_sums(state, capsys):
         "price_usd": "1.250018",
         "cost_usd": "0.000021",
         "credits_usd": "0",
+        "difference_usd": "0",
         "keys": 0,
     }
     assert told(capsys, "audit").startswith("4 requests and 0 removed ones: price 1.250018 USD")
@@ -246,6 +291,11 @@ def test_an_audit_holds_credits_and_keys_against_their_record(state, capsys, dam
         database.execute(damage)
     assert main(["audit"]) == 1
     assert complaint in capsys.readouterr().err
+
+
+def test_keys_without_a_team_are_no_fault_where_there_is_no_team(state, capsys):
+    told(capsys, "keys", "create", "ci")
+    assert json.loads(told(capsys, "audit", "--json"))["faults"] == []
 
 
 def test_removed_requests_are_audited_by_their_sums(state, capsys):

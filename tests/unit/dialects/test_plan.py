@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from proxy.dialects.answer import Translation, Whole, WholeSplice
+from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.gemini.splice import GeminiSplice
+from proxy.dialects.messages.splice import MessagesSplice
 from proxy.dialects.plan import Asked, choose_dialect, continued, dropped_header, make_plan
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice
+from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import BUILTIN, Provider
 from proxy.usage import Usage
@@ -418,3 +420,16 @@ def test_of_other_dialects_nothing_is_kept(dialect):
     answer.feed(json.dumps(spoken.document(native)).encode())
     answer.finish()
     assert list(answer.made) == []
+
+
+@pytest.mark.parametrize(
+    ("dialect", "background", "goes_on"),
+    [
+        ("responses", True, True),
+        ("responses", False, False),
+        ("responses", None, False),
+        ("chat", True, False),
+    ],
+)
+def test_only_a_response_can_be_asked_for_in_the_background(dialect, background, goes_on):
+    assert asked(dialect, background=background).in_background is goes_on

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
+from proxy.dialects.chat.splice import ChatSplice
+from proxy.dialects.messages.splice import MessagesSplice
+from proxy.dialects.responses.splice import ResponsesSplice
+from proxy.dialects.splice import Splice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
 from proxy.usage import Usage
@@ -42,8 +45,11 @@ def chat(
     include_usage: bool = False,
     flags: Flags = Flags(),  # noqa: B008 - frozen
     charge: Callable[[Usage], int] | None = None,
+    pace: float | None = None,
 ) -> ChatSplice:
-    return ChatSplice(REQUEST_ID, flags, lambda: 42, include_usage=include_usage, charge=charge)
+    return ChatSplice(
+        REQUEST_ID, flags, lambda: 42, include_usage=include_usage, charge=charge, pace=pace
+    )
 
 
 def messages() -> MessagesSplice:
@@ -177,20 +183,98 @@ def test_later_usage_replaces_earlier_usage():
     assert splice.usage().output == 7
 
 
-def test_usage_that_nobody_told_is_estimated_from_frames():
+LONG = chunk(choice({"content": "characters and words"}))
+
+
+@pytest.mark.parametrize(
+    ("pace", "frame", "output"),
+    [(None, LONG, 15), (1.0, LONG, 3), (2.5, LONG, 8), (9.0, LONG, 15), (1.0, TEXT, 2)],
+)
+def test_usage_that_nobody_told_is_estimated_from_the_text_or_the_frames(pace, frame, output):
+    splice = chat(pace=pace)
+    run(splice, ROLE, frame + frame, frame, STOP, DONE)
+    assert splice.usage() == Usage(input=42, output=output, estimated=True)
+    assert (splice.events, splice.seen) == (3, output)
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        lambda frames: frames,
+        lambda frames: [b"".join(frames)],
+        lambda frames: [frames[0], b"".join(frames[1:])],
+        lambda frames: [bytes([byte]) for byte in b"".join(frames)],
+    ],
+    ids=["one by one", "at once", "the first and the rest", "byte by byte"],
+)
+def test_text_is_measured_however_it_is_read(reads):
+    words = ["The", " quick", " brown", " fox", " jumps", " over", " the", " lazy", " dog."]
+    size = sum(len(word.encode()) for word in words)
+    for splice, frames in (
+        (chat(), [chunk(choice({"content": word})) for word in words]),
+        (chat(), [chunk(choice({"reasoning_content": word})) for word in words]),
+        (
+            chat(),
+            [
+                chunk(choice({"tool_calls": [{"index": 0, "function": {"arguments": word}}]}))
+                for word in words
+            ],
+        ),
+        (messages(), [delta("text", word) for word in words]),
+        (messages(), [delta("thinking", word) for word in words]),
+        (messages(), [delta("partial_json", word, "input_json") for word in words]),
+    ):
+        for read in reads(frames):
+            splice.feed(read)
+        assert splice.events == len(words)
+        assert splice.seen == -(-size // 4)
+
+
+def delta(name: str, text: str, kind: str = "") -> bytes:
+    return event(
+        "content_block_delta", index=0, delta={"type": f"{kind or name}_delta", name: text}
+    )
+
+
+def test_a_signature_is_no_text():
+    splice = messages()
+    splice.feed(BEGIN + delta("thinking", "four"))
+    for _ in range(3):
+        splice.feed(delta("signature", "c2ln" * 100))
+    assert splice.seen == 1
+
+
+def test_a_text_that_stands_twice_in_a_frame_counts_once():
     splice = chat()
-    run(splice, ROLE, TEXT + TEXT, TEXT, STOP, DONE)
-    usage = splice.usage()
-    assert usage.estimated
-    assert usage.input == 42
-    assert 3 <= usage.output <= 4
+    for word in ("this", " is ", "only", " one"):
+        details = [{"type": "reasoning.text", "text": word, "index": 0}]
+        splice.feed(chunk(choice({"reasoning": word, "reasoning_details": details})))
+    assert splice.seen == 4
+
+
+def test_frames_whose_text_nobody_finds_count_as_a_token_each():
+    splice = chat()
+    frame = chunk(choice({"odd": "what a provider has made up"}))
+    for _ in range(4):
+        splice.feed(frame)
+    assert splice.events == 4
+    assert splice.seen == 3, "the first was parsed, and says nothing"
 
 
 def test_usage_told_before_a_cut_is_no_less_than_what_came():
     splice = chat()
     run(splice, chunk(choice({"content": "a"}), usage={**USAGE, "completion_tokens": 1}), TEXT * 5)
-    assert splice.usage().output == 6
+    assert splice.usage().output == 3
     assert splice.usage().estimated
+
+
+def test_usage_that_is_told_with_every_chunk_is_exact_only_at_the_end():
+    told = chunk(choice({"content": "a"}), usage=USAGE)
+    for rest, estimated in ((b"", True), (DONE, False), (chunk(choice({}, "stop")), False)):
+        splice = chat()
+        splice.feed(ROLE + told + rest)
+        assert splice.usage().output == 7
+        assert splice.usage().estimated is estimated
 
 
 def test_groqs_usage_is_where_groq_puts_it():
@@ -309,11 +393,11 @@ def test_a_message_that_stops_in_the_middle_is_an_error_event():
         "request_id": REQUEST_ID,
     }
     # What message_start told of the output was only its beginning.
-    assert splice.usage().output == 4
+    assert splice.usage().output == 2
     assert splice.usage().estimated
 
 
-@pytest.mark.parametrize(("told", "output", "estimated"), [(7, 7, False), (1, 3, True)])
+@pytest.mark.parametrize(("told", "output", "estimated"), [(7, 7, False), (1, 2, True)])
 def test_usage_that_is_told_at_the_start_alone_counts_if_no_more_came(told, output, estimated):
     message = {"id": "msg_1", "usage": {"input_tokens": 5, "output_tokens": told}}
     start = json.dumps({"type": "message_start", "message": message}).encode()
@@ -404,6 +488,17 @@ def test_a_response_ends_with_its_usage():
     assert run(splice, CREATED, DELTA, done) == CREATED + DELTA + done
     assert splice.error is None
     assert (splice.usage().input, splice.usage().output) == (5, 7)
+
+
+def test_only_what_a_response_adds_counts():
+    splice = responses_splice()
+    text = json.loads(DELTA.rpartition(b"data: ")[2])["delta"]
+    whole = event("response.output_text.done", sequence_number=9, text=text * 3)
+    splice.feed(CREATED + DELTA + DELTA)
+    splice.feed(DELTA)
+    splice.feed(whole)
+    assert splice.events == 3
+    assert splice.seen == -(-3 * len(text) // 4)
 
 
 def test_a_failed_response_before_content_is_not_committed():

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.splice import ChatSplice, MessagesSplice, ResponsesSplice, Splice
+from proxy.dialects.chat.splice import ChatSplice
+from proxy.dialects.messages.splice import MessagesSplice
+from proxy.dialects.responses.splice import ResponsesSplice
+from proxy.dialects.splice import Splice
 from proxy.providers import Flags
 from tests.unit.dialects.frames import (
     BEGIN,
@@ -85,7 +88,11 @@ def run(splice: Splice, *reads: bytes) -> bytes:
 
 def state(splice: Splice) -> tuple[Any, ...]:
     kind = splice.error.kind if splice.error else None
-    return splice.committed, splice.ended, kind, splice.usage(), splice.answer_id
+    usage = splice.usage()
+    if usage.estimated:
+        # By bytes where the frames are not looked into, which differ from characters where something is escaped.
+        usage = usage._replace(output=0)
+    return splice.committed, splice.ended, kind, usage, splice.events, splice.answer_id
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -337,7 +344,7 @@ def test_a_frame_that_differs_from_the_last_in_its_text_alone_is_not_looked_into
             frame = of(model.replace(b'@text@"' + b"}" * (len(ends[0]) - 1), b"@text@" + end), word)
             assert splice.feed(frame) is frame
         assert splice.asked == asked
-        assert splice.usage().output == 6
+        assert splice.events == 6
 
 
 def test_frames_without_a_text_pass_as_they_came_each_for_itself():
@@ -372,7 +379,7 @@ def test_a_frame_that_is_unlike_the_last_passes_as_it_came(text):
         odd, plain = of(model, text), of(model, b"plain")
         for frame in (plain, plain, odd, plain, odd, odd, plain):
             assert splice.feed(frame) == frame
-        assert splice.usage().output == 7
+        assert splice.events == 7
 
 
 @pytest.mark.parametrize("half", [rb"\ud83d", b"\xf0\x9f"])

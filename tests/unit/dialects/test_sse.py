@@ -104,6 +104,37 @@ def test_a_long_event_may_come_in_many_reads():
     assert events(*reads) == [Event(None, data), Event(None, b"2")]
 
 
+@given(STREAMS, st.lists(st.integers(1, 9), max_size=30))
+def test_an_event_that_is_put_by_until_a_blank_line_is_the_same(stream, cuts):
+    wanted = events(stream)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sse, "_LONG", 0)
+        reads, rest = [], stream
+        for cut in cuts:
+            reads.append(rest[:cut])
+            rest = rest[cut:]
+        assert events(*reads, rest) == wanted
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
+def test_a_long_event_of_many_lines_is_joined_once(line_end, monkeypatch):
+    searched: list[bytes] = []
+    split = sse.split_blocks
+
+    def counted(data):
+        searched.append(data)
+        return split(data)
+
+    monkeypatch.setattr(sse, "split_blocks", counted)
+    line = b"data: 12345" + line_end
+    stream = line * 50_000 + line_end + b"data: 2\n\n"
+    reads = [stream[at : at + 8_000] for at in range(0, len(stream), 8_000)]
+    assert len(reads) > 60
+    assert [event.data for event in events(*reads)] == [b"\n".join([b"12345"] * 50_000), b"2"]
+    # Until it counts as long each read is looked at, and then those at its end.
+    assert sum(map(len, searched)) < 4 * len(stream)
+
+
 def test_an_event_of_many_reads_may_not_grow_without_bound_either(monkeypatch):
     monkeypatch.setattr(sse, "MAX_EVENT", 100_000)
     splitter = Splitter()

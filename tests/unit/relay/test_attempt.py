@@ -69,6 +69,10 @@ class Host:
         self.told.append("first content")
         return b"x-late: 1\r\n"
 
+    def passes(self, answer: Any, status: int, headers: Any) -> None:
+        self.wants_stream = answer.form != "document"
+        self.told.append(f"passes {answer.form}")
+
     def settle(self, answer: Any) -> None:
         # The books are closed before the last frame goes out.
         self.told.append(f"settled {b'[DONE]' in self.client.got}")

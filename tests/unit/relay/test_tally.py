@@ -16,7 +16,7 @@ from proxy.relay.record import Record
 from proxy.relay.tally import Tally
 from proxy.routing.catalog import Catalog
 from proxy.routing.limits import Limit
-from proxy.server import routes
+from proxy.server import media, routes
 from proxy.usage import Usage
 from tests.exposition import counted
 
@@ -231,7 +231,7 @@ def test_whatever_a_client_sends_makes_no_label(name, path, kind):
     metrics = Metrics()
     Tally(metrics, CATALOG.named(), routes.template, keys=False).count(made)
     [(route, model, provider, code, error_type)] = metrics.requests.values
-    assert route in {*routes.TABLE, "/v1/models/{id}", "/v1/usage/{id}", OTHER}
+    assert route in {*routes.TABLE, *media.PATHS, "/v1/models/{id}", "/v1/usage/{id}", OTHER}
     assert model in {*MODELS, OTHER, ""}
     assert provider in {"openai", "gemini", ""}
     assert code in {200, *(row.status for row in ROWS.values())}

@@ -124,3 +124,27 @@ def test_no_name_breaks_the_catalog(name):
 def test_globs_are_case_sensitive():
     assert matches(["A*"], ["Ab"])
     assert not matches(["A*"], ["ab"])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("openai/" + "x" * 249, True),
+        ("openai/" + "x" * 250, False),
+        ("openai/a b", True),
+        ("openai/é", True),
+        ("openai/a\nb", False),
+        ("openai/a\0", False),
+        ("openai/\x1b[2J", False),
+        ("openai/a\u202eb", False),
+        ("gpt-\u2028", False),
+    ],
+)
+def test_a_name_can_be_kept_and_printed(name, is_one):
+    assert (CATALOG.resolve(name) is not None) is is_one
+
+
+def test_nothing_is_near_a_name_that_is_none():
+    assert CATALOG.nearest("smar") == ["smart"]
+    assert CATALOG.nearest("smar\0") == []
+    assert CATALOG.nearest("x" * (1 << 24)) == []

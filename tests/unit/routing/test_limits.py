@@ -22,6 +22,7 @@ from proxy.routing.limits import (
     Standing,
     TokenBucket,
     admit,
+    enter,
     standing,
 )
 
@@ -36,6 +37,20 @@ def refused(limiter: Limiter, tokens: int = 0, now: float = 0.0) -> Refusal:
     refusal = admit([limiter], tokens, now)
     assert isinstance(refusal, Refusal)
     return refusal
+
+
+def test_what_is_no_request_by_the_minute_takes_a_slot_alone():
+    limiter = Limiter(Quota(rpm=1, concurrency=2), 0.0)
+    first, second = enter([limiter]), enter([limiter])
+    assert isinstance(first, Grant)
+    assert isinstance(second, Grant)
+    third = enter([limiter])
+    assert isinstance(third, Refusal)
+    assert third.limit is Limit.CONCURRENCY
+    first.release(None, 0.0)
+    second.release(0, 0.0)
+    assert limiter.running == 0
+    let_in(limiter)
 
 
 # The bucket.

@@ -805,6 +805,11 @@ def test_a_target_may_be_one_account_alone_whatever_its_globs():
     assert one.pick(held, ("a",), 0.0) is None
 
 
+def test_what_names_no_model_every_account_of_the_provider_has():
+    one = pool('name = "a"', 'name = "b"\nmodels = ["x"]')
+    assert {found.name for found in one.serving(target(""))} == {"a", "b"}
+
+
 # Another process.
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import GatewayError, Kind
-from proxy.server import endpoints, front, models
+from proxy.server import endpoints, front, models, native
 from proxy.server.routes import TABLE, find, template
 
 
@@ -122,6 +122,16 @@ def test_a_path_beside_the_right_one_is_told_so(path, right):
     assert error.kind is Kind.UNKNOWN_OBJECT
     if right is not None:
         assert f"The path is {right}" in error.message
+
+
+def test_a_providers_own_paths_begin_with_what_it_is_called():
+    called = {"openai": "openai", "google": "gemini"}
+    assert find(asked("/google/v1beta/x"), called) is native.serve
+    assert find(asked("/openai/v1/x", "PUT"), called) is native.serve
+    assert callable(find(asked("/openai/v1/x", "OPTIONS"), called))
+    for path in ("/openai", "/gemini/v1/x", "/v1/openai/x"):
+        with pytest.raises(GatewayError):
+            find(asked(path), called)
 
 
 def test_the_404_of_a_path_like_none_lists_them():

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric as Family
 
 from proxy.config.model import Admin
 from proxy.config.secrets import Secret
-from proxy.server.scrape import _encoder, may_read
+from proxy.metrics import Metrics
+from proxy.server import scrape
+from proxy.server.scrape import _encoder, _Page, may_read, render
 
 HERE = ("127.0.0.1", 8081)
 THERE = ("192.0.2.7", 8081)
@@ -70,3 +76,51 @@ def test_a_token_that_is_not_set_is_not_an_empty_one():
 )  # fmt: skip
 def test_the_format_is_the_one_that_is_asked_for(accept, kind):
     assert _encoder(accept)[1].startswith(kind)
+
+
+# How it is written.
+
+
+def many() -> Metrics:
+    metrics = Metrics()
+    for number in range(100):
+        metrics.attempts.add(("p", f"account {number}", "success"), number)
+        metrics.gaps.observe((f'provider "{number}"',), number)
+    metrics.config_taken.set((), 1)
+    return metrics
+
+
+def whole(metrics: Metrics) -> list[Family]:
+    """Return the metrics with all their series."""
+    found: dict[str, Family] = {}
+    for piece in metrics.families():
+        if piece.name in found:
+            found[piece.name].samples += piece.samples
+        else:
+            found[piece.name] = piece
+    return list(found.values())
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_many_series_are_written_as_few_are(accept):
+    encode, _ = _encoder(accept)
+    metrics = many()
+    pieces = list(metrics.families())
+    families = whole(metrics)
+    assert len(pieces) > len(families) + 20
+    assert await render(pieces, encode) == encode(_Page(*families))
+
+
+async def test_the_loop_goes_on_while_they_are_written(monkeypatch):
+    monkeypatch.setattr(scrape, "_SLICE", 0.0)
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        asyncio.get_running_loop().call_soon(turn)
+
+    asyncio.get_running_loop().call_soon(turn)
+    pieces = list(many().families())
+    await render(pieces, generate_latest)
+    assert turns >= len(pieces)

@@ -242,7 +242,7 @@ def test_a_refusal_is_what_the_turn_ended_with():
         BEGIN,
         ("refusal", "I "),
         ("refusal", "won't"),
-        ("end", StopReason.FILTER, None, "I won't"),
+        ("end", StopReason.STOP, None, "I won't"),
     ]
 
 
@@ -573,7 +573,7 @@ def test_each_of_several_choices_keeps_its_reason():
     collected = Collected()
     Decoder(collected, Flags()).answer(document)
     assert [choice.reason for choice in collected.choices] == [
-        StopReason.FILTER,
+        StopReason.STOP,
         StopReason.TOOL_CALLS,
         StopReason.STOP,
         StopReason.LENGTH,

@@ -1,4 +1,4 @@
-"""What a request refers to is found where the dialects have it, and nowhere else."""
+"""What the call of a model refers to is found where its dialect has it, and nowhere else; of other bodies wherever it stands."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from proxy.dialects.referring import references
+from proxy.dialects.references import Reference, anywhere, in_call, in_form, outputs
 
 
 def found(dialect: str, document: object) -> dict[str, str]:
     assert isinstance(document, dict)
-    return dict(references(dialect, json.dumps(document).encode(), document))
+    return dict(in_call(dialect, json.dumps(document).encode(), document))
 
 
 RESPONSES: dict[str, tuple[dict[str, object], dict[str, str]]] = {
@@ -78,7 +78,7 @@ def test_what_only_looks_like_a_reference_is_none():
 
 def test_a_key_may_be_spelt_with_escapes():
     body = b'{"previous\\u005fresponse_id": "r"}'
-    assert references("responses", body, json.loads(body)) == [("previous_response_id", "r")]
+    assert in_call("responses", body, json.loads(body)) == [("previous_response_id", "r")]
 
 
 def test_of_a_chat_request():
@@ -120,17 +120,81 @@ def test_of_a_gemini_request():
         {"fileData": {"fileUri": 7}},
         {"fileData": "files/e"},
         {"text": "files/f"},
+        {"fileData": {"fileUri": "HTTPS://GenerativeLanguage.googleapis.com:443/v1beta/files/g"}},
     ]
     document = {"contents": [{"parts": parts}], "cachedContent": "cachedContents/1"}
     assert found("gemini", document) == {
         "cachedContent": "cachedContents/1",
         "contents[0].parts[0].fileData.fileUri": "files/a-b",
         "contents[0].parts[1].file_data.file_uri": "files/c",
+        "contents[0].parts[6].fileData.fileUri": "files/g",
     }
     one = {"contents": {"parts": parts[:1]}}
     assert found("gemini", one) == {"contents[0].parts[0].fileData.fileUri": "files/a-b"}
     assert found("gemini", {"cached_content": "x"}) == {"cached_content": "x"}
 
 
+def test_a_slash_may_be_escaped():
+    body = rb'{"contents":[{"parts":[{"fileData":{"fileUri":"files\/a"}}]}]}'
+    assert dict(in_call("gemini", body, json.loads(body))) == {
+        "contents[0].parts[0].fileData.fileUri": "files/a"
+    }
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [("fileSearch", "fileSearchStoreNames"), ("file_search", "file_search_store_names")],
+)
+def test_of_geminis_search_in_files(tool, name):
+    tools = [{"googleSearch": {}}, {tool: "x"}, {tool: {name: ["fileSearchStores/a"]}}]
+    assert found("gemini", {"tools": tools}) == {f"tools[2].{tool}.{name}[0]": "fileSearchStores/a"}
+
+
 def test_a_body_without_any_of_the_words_is_not_looked_through():
-    assert references("responses", b"{}", {"previous_response_id": "not in the body"}) == []
+    assert in_call("responses", b"{}", {"previous_response_id": "not in the body"}) == []
+
+
+# Wherever they stand.
+
+
+@pytest.mark.parametrize(
+    ("document", "ids"),
+    [
+        ({"input_file_id": "file-1"}, {"input_file_id": "file-1"}),
+        (
+            {"input": [{"content": [{"type": "input_image", "file_id": "file-1"}, {"file_id": "file-2"}]}]},
+            {"input[0].content[0].file_id": "file-1", "input[0].content[1].file_id": "file-2"},
+        ),
+        ({"previous_response_id": "resp_1"}, {"previous_response_id": "resp_1"}),
+        ({"conversation": {"id": "conv_1"}}, {"conversation": "conv_1"}),
+        (
+            {"tools": [{"vector_store_ids": ["vs_1", 2]}, {"container": {"type": "auto", "file_ids": ["file-1"]}}]},
+            {"tools[0].vector_store_ids[0]": "vs_1", "tools[1].container.file_ids[0]": "file-1"},
+        ),
+        ({"container": "cntr_1"}, {"container": "cntr_1"}),
+        ({"container": "auto"}, {}),
+        ({"cachedContent": "cachedContents/1"}, {"cachedContent": "cachedContents/1"}),
+        ({"parts": [{"fileData": {"fileUri": "https://x/files/1"}}]}, {"parts[0].fileData.fileUri": "https://x/files/1"}),
+        ({"src": {"file_name": "files/1"}}, {"src.file_name": "files/1"}),
+        ({"file_name": "holiday.jpg"}, {}),
+        ({"video": {"id": "video_1"}}, {"video": "video_1"}),
+        ({"video": "a video"}, {}),
+        ({"file_id": None, "vector_store_ids": "x", "model": "file-1"}, {}),
+        ("text", {}),
+    ],
+)  # fmt: skip
+def test_of_a_body_of_no_dialect(document, ids):
+    assert dict(anywhere(document)) == ids
+
+
+def test_of_a_form():
+    fields = {"file_id": "file-1", "model": "sora", "video[id]": "video_1"}
+    assert list(in_form(fields)) == [
+        Reference("file_id", "file-1"),
+        Reference("video[id]", "video_1"),
+    ]
+
+
+def test_what_a_batch_has_written_is_told():
+    batch = {"id": "batch_1", "output_file_id": "file-1", "error_file_id": None}
+    assert outputs(batch) == ["file-1"]

@@ -1,0 +1,78 @@
+"""The body of what is passed on: read whole, or as far as says where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.dialects.form import Form, boundary_of, content_type_of
+from proxy.dialects.references import FORM, Reference, anywhere, in_form
+from proxy.errors import invalid
+from proxy.server.body import parse_object, read_body
+from proxy.server.exchange import Exchange
+from proxy.server.gateway import Gateway
+from proxy.server.media import Surface
+from proxy.server.upload import Upload
+
+TEXTS = ("prompt", "input", "query", "instructions")
+"""The fields of what a model reads."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """What was read of a request: its ``body`` whole, or ``upload`` with the rest of it."""
+
+    body: bytes
+    document: Mapping[str, Any]
+    """The fields that say something to us: all of a JSON body, some of a form's."""
+    content_type: bytes | None
+    upload: Upload | None = None
+    beginning: Upload | None = None
+    """A form that has ended within its beginning; like ``upload`` it can be asked for another model."""
+
+    def references(self) -> Iterator[Reference]:
+        """Yield what it refers to."""
+        is_form = self.content_type != b"application/json"
+        return in_form(self.document) if is_form else anywhere(self.document)
+
+
+async def read(gateway: Gateway, exchange: Exchange, surface: Surface) -> Request:
+    request = exchange.request
+    kind = request.headers.get("content-type", "")
+    is_form = kind.lower().startswith("multipart/")
+    if surface.takes == "nothing" or (not is_form and surface.takes != "form"):
+        body = await read_body(request, gateway.config.server.max_body)
+        if surface.takes == "nothing":
+            return Request(body=b"", document={}, content_type=None)
+        if surface.of is not None and not body.strip():
+            # To cancel or to mix again may need no words.
+            return Request(body=b"{}", document={}, content_type=b"application/json")
+        return Request(body=body, document=parse_object(body), content_type=b"application/json")
+    if not is_form:
+        raise invalid(None, "The body is no form: send it as multipart/form-data.")
+    if surface.takes == "json":
+        raise invalid(None, "The body is a form, expected JSON.")
+    return await _read_form(gateway, exchange, surface, kind)
+
+
+async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kind: str) -> Request:
+    """Read the beginning of a form: up to its model, where it must name one, and no further than ``max_body``."""
+    server = gateway.config.server
+    boundary = boundary_of(kind)
+    wanted = ("model", *TEXTS, *FORM) if surface.named else FORM
+    form = Form(boundary, wanted)
+    upload = Upload(exchange.request, form, limit=server.max_upload, now=gateway.now)
+    await upload.open(server.max_body, ("model",) if surface.named else ())
+    if surface.named and not upload.ended and "model" not in form.fields:
+        raise invalid(
+            "model",
+            f"`model` does not come within the first {server.max_body >> 20} MiB of the form: put it in front of the file.",
+        )
+    return Request(
+        body=upload.opening(None),
+        document=dict(form.fields),
+        content_type=content_type_of(boundary),
+        upload=None if upload.ended else upload,
+        beginning=upload if upload.ended else None,
+    )
