@@ -388,7 +388,9 @@ class Running:
                     error,
                     request_id=call.record.request_id,
                 )
-                call.delivery.abort()
+                if not call.delivery.finished:
+                    # Else the connection is another's by now.
+                    call.delivery.abort()
                 call.task.cancel()
 
     def _look_at(self, call: Call, now: float) -> None:

@@ -137,8 +137,12 @@ class Attempt:
 
     @property
     def was_at_work(self) -> bool:
-        """The upstream had the request and had not refused it when the client left."""
-        return self.outcome.cancelled() and self.status < 300
+        """The upstream had the request and had not refused it when the client left.
+
+        Of what is passed on nobody knows what it uses before an answer has begun.
+        """
+        is_known = self.answer is not None or self._plan.passing is None
+        return self.outcome.cancelled() and self.status < 300 and is_known
 
     # What the connection tells.
 

@@ -504,7 +504,11 @@ class Call:
         times = self._route.timeouts
         attempt = self._attempt
         delivery = self.delivery
-        if delivery.paused_at is not None and now - delivery.paused_at > times.client_write:
+        if (
+            delivery.paused_at is not None
+            and now - delivery.paused_at > times.client_write
+            and not delivery.finished
+        ):
             delivery.abort()
             return
         if now - self._started > times.total:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -131,6 +132,22 @@ def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
 # A model call.
 
 
+@contextmanager
+def uploading(gateway: Gateway, exchange: Exchange) -> Iterator[None]:
+    """Note how long the body of a known key takes to come, or that its client has left before it was here."""
+    began = gateway.now()
+    try:
+        yield
+    except asyncio.CancelledError:
+        exchange.record.error = GatewayError(
+            Kind.CLIENT_CLOSED, evidence="the client left while it sent its body"
+        )
+        exchange.record.status = CLIENT_LEFT
+        gateway.close_books(exchange)
+        raise
+    exchange.record.upload = gateway.now() - began
+
+
 async def _embed(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
     await _model_call(
         gateway, exchange, dialect, make=make_embedding_plan, check=check_embedding, streams=False
@@ -186,17 +203,8 @@ async def read_asked(
     ``find`` looks for the route of a request whose body goes as it is.
     """
     exchange.record.key_hash = key.hash
-    began = gateway.now()
-    try:
+    with uploading(gateway, exchange):
         body = await read_body(exchange.request, gateway.config.server.max_body)
-    except asyncio.CancelledError:
-        exchange.record.error = GatewayError(
-            Kind.CLIENT_CLOSED, evidence="the client left while it sent its body"
-        )
-        exchange.record.status = CLIENT_LEFT
-        gateway.close_books(exchange)
-        raise
-    exchange.record.upload = gateway.now() - began
     check_closing(gateway)
     body = body.removeprefix(_BOM)
     document = parse_object(body)
