@@ -86,7 +86,8 @@ async def test_an_upstream_that_ends_its_body_a_little_later_is_asked_again(monk
     async with in_front_of(script) as (front, up):
         assert (await front.chat(stream=True)).text == "Hello"
         go_on.set()
-        await asyncio.sleep(0.05)
+        connections = front.running._connections
+        await settled(lambda: [one.idle for one in connections.counts().values()] == [1])
         assert (await front.chat(stream=True)).text == "Hello"
     assert [one.connection for one in up.requests] == [0, 0]
 
