@@ -36,11 +36,11 @@ from proxy.dialects.memory import LIFETIME, MAX_BYTES, MAX_ENTRIES
 from proxy.dialects.messages import decode as messages_decode
 from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import read as messages_read
-from proxy.dialects.plan import CLIENTS, SERVERS, ClientDialect
 from proxy.dialects.reply import Upstream, Written
 from proxy.dialects.responses import encode as responses_encode
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import shapes as responses_shapes
+from proxy.dialects.spoken import CLIENTS, SERVERS, ClientDialect
 from proxy.dialects.turn import StopReason
 from proxy.errors import ROWS, GatewayError, Kind
 from proxy.metrics import METRICS, PREFIX, Phase
