@@ -98,11 +98,11 @@ class Exchange:
         if guard.is_last:
             self.delivery.close_after()
 
-    def json(self, status: int, document: Any, fields: bytes = b"") -> None:
+    def json(self, status: int, document: Any) -> None:
         """Answer with a JSON document."""
         self.answering()
         self.record.status = status
-        self.delivery.document(status, fields, orjson.dumps(document))
+        self.delivery.document(status, b"", orjson.dumps(document))
 
     def page(self, body: bytes, kind: bytes) -> None:
         """Answer with a document of the content type ``kind``."""

@@ -66,6 +66,13 @@ class Spoken:
     write_error: Callable[[GatewayError, str], Json]
 
 
+def _read_gemini(body: Json, context: Json) -> Conversation:
+    conversation = gemini_read.read_request(body)
+    # Its clients say it in the path.
+    conversation.stream = bool(context.get("stream"))
+    return conversation
+
+
 SPOKEN: dict[Dialect, Spoken] = {
     "openai-chat": Spoken(
         lambda body, context: chat_read.read_request(body),
@@ -101,7 +108,7 @@ SPOKEN: dict[Dialect, Spoken] = {
         responses_encode.write_error,
     ),
     "gemini": Spoken(
-        lambda body, context: gemini_read.read_request(body, stream=bool(context.get("stream"))),
+        _read_gemini,
         "contents",
         gemini_write.write_request,
         gemini_decode.Decoder,
