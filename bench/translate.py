@@ -253,7 +253,7 @@ _READERS: Mapping[Dialect, Callable[[dict[str, Any]], Conversation]] = {
     "openai-chat": chat_read.read_request,
     "anthropic": messages_read.read_request,
     "openai-responses": responses_read.read_request,
-    "gemini": partial(gemini_read.read_request),
+    "gemini": gemini_read.read_request,
 }
 
 

@@ -24,6 +24,7 @@ from proxy.dialects.reply import Encoder, Meter, Reply, Upstream, Written
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
 from proxy.dialects.responses import read as responses_read
+from proxy.dialects.responses import whole as responses_whole
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.turn import Decoder, Turn
 from proxy.providers import Dialect, Flags
@@ -77,7 +78,7 @@ CLIENTS: Mapping[ClientDialect, Client] = {
         "openai-responses",
         responses_read.read_request,
         responses_encode.Encoder,
-        responses_encode.write_answer,
+        responses_whole.write_answer,
         responses_encode.HEARTBEAT,
         "input",
         ("max_output_tokens",),

@@ -11,7 +11,7 @@ from aiohttp import HttpVersion10, web
 from multidict import istr
 
 from proxy.config.model import Network
-from proxy.dialects.chat.encode import write_error as write_chat_error
+from proxy.dialects.chat.shapes import write_error as write_chat_error
 from proxy.dialects.gemini.encode import write_error as write_gemini_error
 from proxy.dialects.messages.encode import write_error as write_messages_error
 from proxy.dialects.responses.shapes import write_error as write_responses_error

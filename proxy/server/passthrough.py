@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlencode
 from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
 from proxy.config.model import Key
-from proxy.dialects.chat.encode import error_frame
+from proxy.dialects.chat.shapes import error_frame
 from proxy.dialects.fields import boolean
 from proxy.dialects.native import with_model
 from proxy.dialects.passed import Opaque, Passed, form_of, read_usage
