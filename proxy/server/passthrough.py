@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
@@ -33,7 +32,7 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.media import Surface
 from proxy.server.ownership import owned, together
-from proxy.server.passed_request import TEXTS, Request, opaque, read
+from proxy.server.passed_request import TEXTS, Request, opaque, passed_method, passed_query, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
@@ -136,7 +135,7 @@ async def _carry(
         texts=_texts(request.document),
         most=limit if surface.ends and type(limit) is int and limit > 0 else 0,
     )
-    reads = exchange.request.method in ("GET", "HEAD")
+    reads = passed_method(exchange) == "GET"
     _, running = start(
         gateway,
         exchange,
@@ -179,10 +178,10 @@ def _plan(
         accept=b"text/event-stream" if streams else _ACCEPT,
         answer=partial(_answer, exchange, surface, asked, note, provider),
         lines=_range(exchange),
-        method="GET" if exchange.request.method == "HEAD" else exchange.request.method,
+        method=passed_method(exchange),
         subject=about.id if about is not None else None,
     )
-    path = exchange.path + _query(exchange.query)
+    path = exchange.path + passed_query(exchange.query, _OURS)
     return pass_on(passing, DIALECT, path, _body(request, model), stream=streams)
 
 
@@ -227,11 +226,6 @@ def _estimate(surface: Surface, asked: Opaque, path: str) -> Usage:
         audio_output=-int(-characters * SPEECH // 1) if spoken else 0,
         estimated=True,
     )
-
-
-def _query(query: str) -> str:
-    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in _OURS]
-    return f"?{urlencode(kept)}" if kept else ""
 
 
 def _range(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
