@@ -15,8 +15,8 @@ import orjson
 
 from proxy.dialects import refusal
 from proxy.dialects.answer import Made
+from proxy.dialects.asked import Asked
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
-from proxy.dialects.plan import Asked
 from proxy.dialects.sse import Event, Splitter
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags

@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from proxy.config.model import Key, Target
 from proxy.dialects import border
 from proxy.dialects.embeddings import check as check_embedding
 from proxy.dialects.passed import Opaque, Passed, form_of
-from proxy.dialects.plan import CLIENTS, ClientDialect, Passing, Plan
+from proxy.dialects.plan import Passing, Plan, pass_on
+from proxy.dialects.spoken import CLIENTS, ClientDialect
 from proxy.dialects.untouched import make_untouched_plan
 from proxy.errors import GatewayError, Kind
 from proxy.providers import RESERVED, Dialect, Provider
@@ -30,6 +31,8 @@ from proxy.server.endpoints import carry, check_books, read_asked, start
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.ownership import hold
+from proxy.server.passed_request import opaque, passed_method, passed_query
+from proxy.server.passed_route import check_allowed, own_route
 from proxy.server.upload import Upload
 from proxy.usage import Usage
 
@@ -58,6 +61,8 @@ _PREFIXES: dict[Dialect, str] = {"gemini": "/v1beta"}
 _VERSION = re.compile(r"/v\d+[a-z0-9]*/")
 _SAFE = re.compile(r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=%-]+)+/?")
 _CODED = re.compile(r"%(?:2f|5c|2e|00)", re.IGNORECASE)
+_OURS = ("key",)
+"""Parameters of a query that are for us."""
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,256}")
 
 
@@ -164,19 +169,8 @@ def _speaks(provider: Provider, called: tuple[ClientDialect, Sort]) -> bool:
 
 def route_of(gateway: Gateway, key: Key, provider: str, model: str) -> Route:
     """Return the route of a provider's own ``model``, or raise the 404 or 403."""
-    name = f"{provider}/{model}"
-    target = Target(provider=provider, model=model, order=1)
-    route = Route(name, (target,), gateway.config.timeouts)
-    if not {".", ".."}.isdisjoint(model.split("/")) or not gateway.pool.serving(target):
-        raise GatewayError(
-            Kind.UNKNOWN_MODEL, f"The model `{name[:128]}` does not exist here.", param="model"
-        )
-    if not route.is_open_to(key.models):
-        raise GatewayError(
-            Kind.MODEL_NOT_ALLOWED,
-            f"This key may not call the model `{name[:128]}`.",
-            param="model",
-        )
+    route = own_route(gateway, Target(provider=provider, model=model, order=1))
+    check_allowed(key, route)
     return route
 
 
@@ -197,14 +191,9 @@ async def _call(
     )
     asked.embeds = sort == "embed"
     route = await hold(gateway, key, asked, route)
-    path = place.path + _query(exchange.query)
+    path = place.path + passed_query(exchange.query, _OURS)
     make = partial(make_untouched_plan, path=path, count=sort == "count")
     await carry(gateway, exchange, key, asked, route, make, counting=sort == "count")
-
-
-def _query(query: str) -> str:
-    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "key"]
-    return f"?{urlencode(kept)}" if kept else ""
 
 
 async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> None:
@@ -217,7 +206,7 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
     exchange.record.upload = gateway.now() - began
     asked, plan = _as_it_is(gateway, exchange, place, upload)
     target = Target(provider=place.provider.name, model="", order=1)
-    reads = request.method in ("GET", "HEAD")
+    reads = passed_method(exchange) == "GET"
     _, running = start(
         gateway,
         exchange,
@@ -239,19 +228,8 @@ def _as_it_is(
     request = exchange.request
     kind = request.headers.get("content-type", "application/octet-stream")
     body = upload.opening(None)
-    asked = Opaque(
-        dialect=next(name for name, one in CLIENTS.items() if one.native == place.dialect),
-        body=body,
-        document={},
-        edited=False,
-        model="",
-        stream=False,
-        request_id=exchange.request_id,
-        now=gateway.clock(),
-        mint=partial(gateway.digits.take, 24),
-        recall=lambda _: None,
-        remember=lambda _, __: None,
-    )
+    dialect = next(name for name, one in CLIENTS.items() if one.native == place.dialect)
+    asked = opaque(gateway, exchange, dialect, body=body)
     has_body = bool(body) or not upload.ended
     passing = Passing(
         content_type=(
@@ -264,18 +242,10 @@ def _as_it_is(
             form_of(status, headers),
             place.provider.flags,
             Usage,
-            lambda error: gateway.means.frame_error[asked.dialect](error, exchange.request_id),
+            lambda error: gateway.means.frame_error[dialect](error, exchange.request_id),
         ),
+        method=passed_method(exchange),
     )
-    plan = Plan(
-        dialect=place.dialect,
-        native=True,
-        path=place.path + _query(exchange.query),
-        body=body,
-        stream=False,
-        dropped=frozenset(),
-        answer=lambda _: Passed("bytes", place.provider.flags, Usage, lambda __: b""),
-        passing=passing,
-        method="GET" if request.method == "HEAD" else request.method,
+    return asked, pass_on(
+        passing, place.dialect, place.path + passed_query(exchange.query, _OURS), body
     )
-    return asked, plan

@@ -1,13 +1,17 @@
-"""The body of what is passed on: read whole, or as far as says where it goes."""
+"""What is asked where it is passed on: its body read whole, or as far as says where it goes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from proxy.dialects.form import Form, boundary_of, content_type_of
+from proxy.dialects.passed import Opaque
 from proxy.dialects.references import FORM, Reference, anywhere, in_form
+from proxy.dialects.spoken import ClientDialect
 from proxy.errors import invalid
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
@@ -76,3 +80,42 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
         upload=None if upload.ended else upload,
         beginning=upload if upload.ended else None,
     )
+
+
+def opaque(
+    gateway: Gateway,
+    exchange: Exchange,
+    dialect: ClientDialect,
+    *,
+    body: bytes = b"",
+    texts: tuple[str, ...] = (),
+    most: int = 0,
+) -> Opaque:
+    """Return what is asked by a request that nobody here reads as the call of a model; errors are told in ``dialect``."""
+    return Opaque(
+        dialect=dialect,
+        body=body,
+        document={},
+        edited=False,
+        model=exchange.record.model_asked or "",
+        stream=False,
+        request_id=exchange.request_id,
+        now=gateway.clock(),
+        mint=partial(gateway.digits.take, 24),
+        recall=lambda _: None,
+        remember=lambda _, __: None,
+        texts=texts,
+        most=most,
+    )
+
+
+def passed_method(exchange: Exchange) -> str:
+    """Return the method that goes on. What answers a HEAD is the head of what answers a GET."""
+    method = exchange.request.method
+    return "GET" if method == "HEAD" else method
+
+
+def passed_query(query: str, ours: Collection[str]) -> str:
+    """Return what follows the path that goes on: the parameters of ``query`` but for ``ours``."""
+    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in ours]
+    return f"?{urlencode(kept)}" if kept else ""

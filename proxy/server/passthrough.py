@@ -13,16 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
 from proxy.config.model import Key
-from proxy.dialects.chat.encode import error_frame
+from proxy.dialects.chat.shapes import error_frame
 from proxy.dialects.fields import boolean
 from proxy.dialects.native import with_model
 from proxy.dialects.passed import Opaque, Passed, form_of, read_usage
-from proxy.dialects.plan import Passing, Plan
+from proxy.dialects.plan import Passing, Plan, pass_on
 from proxy.dialects.references import outputs
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
@@ -33,7 +32,7 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.media import Surface
 from proxy.server.ownership import owned, together
-from proxy.server.passed_request import TEXTS, Request, read
+from proxy.server.passed_request import TEXTS, Request, opaque, passed_method, passed_query, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
@@ -126,8 +125,16 @@ async def _carry(
     note: Note,
 ) -> None:
     """Carry the call; ``note`` is told the document that answers it, before the client is."""
-    asked = _asked(gateway, exchange, request, surface)
-    reads = exchange.request.method in ("GET", "HEAD")
+    limit = request.document.get("max_tokens")
+    asked = opaque(
+        gateway,
+        exchange,
+        "chat",
+        body=request.body,
+        texts=_texts(request.document),
+        most=limit if surface.ends and type(limit) is int and limit > 0 else 0,
+    )
+    reads = passed_method(exchange) == "GET"
     _, running = start(
         gateway,
         exchange,
@@ -145,30 +152,10 @@ async def _carry(
         gateway.books.objects.forget(about)
 
 
-def _asked(gateway: Gateway, exchange: Exchange, request: Request, surface: Surface) -> Opaque:
-    document = request.document
-    limit = document.get("max_tokens")
-    return Opaque(
-        dialect="chat",
-        body=request.body,
-        document={},
-        edited=False,
-        model=exchange.record.model_asked or "",
-        stream=False,
-        request_id=exchange.request_id,
-        now=gateway.clock(),
-        mint=partial(gateway.digits.take, 24),
-        recall=lambda _: None,
-        remember=lambda _, __: None,
-        texts=tuple(_texts(document)),
-        most=limit if surface.ends and type(limit) is int and limit > 0 else 0,
-    )
-
-
-def _texts(document: Mapping[str, Any]) -> list[str]:
+def _texts(document: Mapping[str, Any]) -> tuple[str, ...]:
     values = [document.get(name) for name in TEXTS]
     flat = [one for value in values for one in (value if isinstance(value, list) else (value,))]
-    return [one for one in flat if isinstance(one, str)]
+    return tuple([one for one in flat if isinstance(one, str)])
 
 
 def _plan(
@@ -190,19 +177,11 @@ def _plan(
         accept=b"text/event-stream" if streams else _ACCEPT,
         answer=partial(_answer, exchange, surface, asked, note, provider),
         lines=_range(exchange),
-    )
-    return Plan(
-        dialect=DIALECT,
-        native=True,
-        path=exchange.path + _query(exchange.query),
-        body=_body(request, model),
-        stream=streams,
-        dropped=frozenset(),
-        answer=lambda _: Passed("bytes", provider.flags, Usage, lambda __: b""),
-        passing=passing,
-        method="GET" if exchange.request.method == "HEAD" else exchange.request.method,
+        method=passed_method(exchange),
         subject=about.id if about is not None else None,
     )
+    path = exchange.path + passed_query(exchange.query, _OURS)
+    return pass_on(passing, DIALECT, path, _body(request, model), stream=streams)
 
 
 def _body(request: Request, model: str) -> bytes:
@@ -246,11 +225,6 @@ def _estimate(surface: Surface, asked: Opaque, path: str) -> Usage:
         audio_output=-int(-characters * SPEECH // 1) if spoken else 0,
         estimated=True,
     )
-
-
-def _query(query: str) -> str:
-    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in _OURS]
-    return f"?{urlencode(kept)}" if kept else ""
 
 
 def _range(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:

@@ -15,11 +15,12 @@ import pytest
 from proxy.billing.prices import Price, cost_micro
 from proxy.dialects import capabilities, repair
 from proxy.dialects.answer import Answer
+from proxy.dialects.asked import Asked
 from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.messages.splice import MessagesSplice
 from proxy.dialects.names import Names, call_id_for, name_for
 from proxy.dialects.native import with_model
-from proxy.dialects.plan import Asked, Plan, choose_dialect, make_plan
+from proxy.dialects.plan import Plan, choose_dialect, make_plan
 from proxy.dialects.reply import Upstream
 from proxy.dialects.sse import Event, Splitter
 from proxy.errors import GatewayError, Kind
