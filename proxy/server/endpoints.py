@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,14 +23,16 @@ from proxy.providers import Provider
 from proxy.relay.call import Call, CannotCount
 from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
+from proxy.relay.upload import Upload
 from proxy.routing.catalog import Route
-from proxy.routing.limits import Grant, Limiter, Refusal, admit, standing
-from proxy.server import gemini_path, read_on, stored
+from proxy.routing.limits import Grant, Limiter, Refusal, admit, enter, standing
+from proxy.server import gemini_path, read_on
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway, preflight
 from proxy.server.guard import Guard
 from proxy.server.limit_headers import limit_fields
+from proxy.server.ownership import hold
 
 _BOM = b"\xef\xbb\xbf"
 """Some editors put it in front of a file that somebody then sends."""
@@ -67,7 +69,7 @@ async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -
     """Tell the tokens of a request: as the upstream counts them where it can, else estimated."""
     key = gateway.identify(exchange)
     asked, route = await read_asked(gateway, exchange, key, dialect, streams=False)
-    route = await stored.hold(gateway, key, asked, route)
+    route = await hold(gateway, key, asked, route)
     try:
         await carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
@@ -143,17 +145,28 @@ async def _model_call(
     streams: bool = True,
 ) -> None:
     key = gateway.identify(exchange)
+    check_books(gateway)
+    asked, route = await read_asked(gateway, exchange, key, dialect, streams=streams, check=check)
+    asked.embeds = make is make_embedding_plan
+    route = await hold(gateway, key, asked, route)
+    strict = gateway.config.translation.strict
+    await carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
+
+
+def check_books(gateway: Gateway) -> None:
+    """Raise the 503 of a gateway that could not put down what a call costs."""
     if not gateway.books.open_for_calls:
         raise GatewayError(
             Kind.LEDGER,
             "The gateway cannot keep its books; try again later.",
             retry_after=RETRY_AFTER,
         )
-    asked, route = await read_asked(gateway, exchange, key, dialect, streams=streams, check=check)
-    asked.embeds = make is make_embedding_plan
-    route = await stored.hold(gateway, key, asked, route)
-    strict = gateway.config.translation.strict
-    await carry(gateway, exchange, key, asked, route, partial(make, strict=strict))
+
+
+def check_closing(gateway: Gateway) -> None:
+    """Raise the 503 of a gateway that lets its last calls end."""
+    if gateway.closing:
+        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
 
 
 async def read_asked(
@@ -174,8 +187,7 @@ async def read_asked(
     began = gateway.now()
     body = await read_body(exchange.request, gateway.config.server.max_body)
     exchange.record.upload = gateway.now() - began
-    if gateway.closing:
-        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
+    check_closing(gateway)
     body = body.removeprefix(_BOM)
     document = parse_object(body)
     called = gemini_path.called(exchange.path, exchange.query) if dialect == "gemini" else None
@@ -223,16 +235,43 @@ async def carry(
     *,
     counting: bool = False,
 ) -> None:
-    """Run the call within the key's limits; whatever happens, its books are closed when this returns."""
-    now = gateway.now()
-    tokens = 0 if counting or not gateway.counts_tokens else _about(asked)
-    limiters = gateway.key_limits.of(key, route.name, now)
-    grant = admit(limiters, tokens, now)
-    fields = exchange.delivery.fields
-    exchange.delivery.fields += limit_fields(standing(limiters, now), asked.dialect, asked.now)
-    if isinstance(grant, Refusal):
-        gateway.means.metrics.limits.add((grant.limit,))
-        raise grant.error()
+    """Run the call of a model within the key's limits; whatever happens, its books are closed when this returns."""
+    call, running = start(
+        gateway,
+        exchange,
+        key,
+        asked,
+        route,
+        partial(plan, asked),
+        tokens=0 if counting or not gateway.counts_tokens else _about(asked),
+        free=counting,
+        fallbacks=fallbacks(gateway, key, route),
+    )
+    if call.watch is not None and not asked.stream:
+        await read_on.look_after(exchange, gateway, call, call.watch, running)
+    else:
+        outlives = gateway.reads_on or call.watch is not None
+        await (read_on.outlive(gateway, call, running) if outlives else running)
+
+
+def start(
+    gateway: Gateway,
+    exchange: Exchange,
+    key: Key,
+    asked: Asked,
+    route: Route,
+    plan: Callable[[Provider, str], Plan | None],
+    *,
+    tokens: int | None,
+    free: bool,
+    fallbacks: Sequence[Route] = (),
+    upload: Upload | None = None,
+) -> tuple[Call, Coroutine[Any, Any, None]]:
+    """Let a call in by the limits of its key; return it, and what runs it and closes its books whatever happens.
+
+    ``tokens`` is as for ``let_in``. ``free``: it costs nothing. ``upload`` is what follows the body of the plan.
+    """
+    grant, left = let_in(gateway, exchange, key, route.name, asked.dialect, tokens)
     call = Call(
         gateway.means,
         asked,
@@ -241,20 +280,35 @@ async def carry(
         exchange.record,
         exchange.request.headers,
         gateway.random.random(),
-        partial(plan, asked),
+        plan,
         exchange.request.task,
         key=key.hash,
-        tokens=tokens,
-        quotes=None if counting else gateway.means.tariff.quotes(key.price_multiplier),
-        wallets=() if counting else gateway.means.wallets.of(key),
-        fallbacks=fallbacks(gateway, key, route),
+        tokens=tokens or 0,
+        quotes=None if free else gateway.means.tariff.quotes(key.price_multiplier),
+        wallets=() if free else gateway.means.wallets.of(key),
+        fallbacks=fallbacks,
+        upload=upload,
     )
-    running = run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
-    if call.watch is not None and not asked.stream:
-        await read_on.look_after(exchange, gateway, call, call.watch, running)
-    else:
-        outlives = gateway.reads_on or call.watch is not None
-        await (read_on.outlive(gateway, call, running) if outlives else running)
+    return call, run(gateway, exchange, call, grant, left)
+
+
+def let_in(
+    gateway: Gateway, exchange: Exchange, key: Key, model: str, dialect: str, tokens: int | None
+) -> tuple[Grant, Callable[[Gateway], bytes]]:
+    """Let a call of ``model`` in by the limits of ``key``, of which its answer tells, or raise the 429.
+
+    ``tokens`` is about how many it takes; None: it reads what is there, and is no request by the minute. Returned beside the
+    grant is what the header lines are of a call that has taken nothing after all.
+    """
+    now = gateway.now()
+    limiters = gateway.key_limits.of(key, model, now)
+    grant = enter(limiters) if tokens is None else admit(limiters, tokens, now)
+    fields = exchange.delivery.fields
+    exchange.delivery.fields += limit_fields(standing(limiters, now), dialect, gateway.clock())
+    if isinstance(grant, Refusal):
+        gateway.means.metrics.limits.add((grant.limit,))
+        raise grant.error()
+    return grant, partial(_left, limiters, dialect, fields)
 
 
 async def run(
@@ -286,7 +340,7 @@ async def run(
             guard.flow = None
 
 
-def left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
+def _left(limiters: Sequence[Limiter], dialect: str, fields: bytes, gateway: Gateway) -> bytes:
     """Return ``fields`` with what is left of the limits now."""
     return fields + limit_fields(standing(limiters, gateway.now()), dialect, gateway.clock())
 

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from proxy.billing.books import RETRY_AFTER
 from proxy.config.model import Key, Target
 from proxy.dialects import border
 from proxy.dialects.embeddings import check as check_embedding
@@ -25,13 +24,12 @@ from proxy.dialects.plan import CLIENTS, ClientDialect, Passing, Plan
 from proxy.dialects.untouched import make_untouched_plan
 from proxy.errors import GatewayError, Kind
 from proxy.providers import RESERVED, Dialect, Provider
-from proxy.relay.call import Call
 from proxy.routing.catalog import Route
-from proxy.routing.limits import Refusal, admit
 from proxy.server import gemini_path, media, passthrough, stored
-from proxy.server.endpoints import carry, left, read_asked, run
+from proxy.server.endpoints import carry, check_books, read_asked, start
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
+from proxy.server.ownership import hold
 from proxy.server.upload import Upload
 from proxy.usage import Usage
 
@@ -88,12 +86,7 @@ async def serve(gateway: Gateway, exchange: Exchange) -> None:
     exchange.record.dialect = _words(place)
     key = gateway.identify(exchange)
     exchange.record.key_hash = key.hash
-    if not gateway.books.open_for_calls:
-        raise GatewayError(
-            Kind.LEDGER,
-            "The gateway cannot keep its books; try again later.",
-            retry_after=RETRY_AFTER,
-        )
+    check_books(gateway)
     if not _SAFE.fullmatch(place.path) or _CODED.search(place.path) or "/../" in f"{place.path}/":
         raise GatewayError(Kind.UNKNOWN_OBJECT, f"There is nothing at {exchange.path[:128]}.")
     await _endpoint(place, exchange, key)(gateway, exchange)
@@ -203,7 +196,7 @@ async def _call(
         find=partial(route_of, gateway, key, place.provider.name),
     )
     asked.embeds = sort == "embed"
-    route = await stored.hold(gateway, key, asked, route)
+    route = await hold(gateway, key, asked, route)
     path = place.path + _query(exchange.query)
     make = partial(make_untouched_plan, path=path, count=sort == "count")
     await carry(gateway, exchange, key, asked, route, make, counting=sort == "count")
@@ -222,31 +215,20 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
     began = gateway.now()
     await upload.open(0)
     exchange.record.upload = gateway.now() - began
-    now = gateway.now()
-    limiters = gateway.key_limits.of(key, "", now)
-    grant = admit(limiters, 0, now)
-    if isinstance(grant, Refusal):
-        gateway.means.metrics.limits.add((grant.limit,))
-        raise grant.error()
     asked, plan = _as_it_is(gateway, exchange, place, upload)
     target = Target(provider=place.provider.name, model="", order=1)
-    call = Call(
-        gateway.means,
+    _, running = start(
+        gateway,
+        exchange,
+        key,
         asked,
         Route("", (target,), gateway.config.timeouts),
-        exchange.delivery,
-        exchange.record,
-        request.headers,
-        gateway.random.random(),
         lambda _, __: plan,
-        request.task,
-        key=key.hash,
-        tokens=0,
-        quotes=gateway.means.tariff.quotes(key.price_multiplier),
+        tokens=None if request.method in ("GET", "HEAD") else 0,
+        free=False,
         upload=None if upload.ended else upload,
     )
-    fields = exchange.delivery.fields
-    await run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
+    await running
 
 
 def _as_it_is(

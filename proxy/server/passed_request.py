@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.dialects import references
 from proxy.dialects.form import Form, boundary_of, content_type_of
+from proxy.dialects.references import FORM, Reference, anywhere, in_form
 from proxy.errors import invalid
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
@@ -30,6 +30,11 @@ class Request:
     upload: Upload | None = None
     beginning: Upload | None = None
     """A form that has ended within its beginning; like ``upload`` it can be asked for another model."""
+
+    def references(self) -> Iterator[Reference]:
+        """Yield what it refers to."""
+        is_form = self.content_type != b"application/json"
+        return in_form(self.document) if is_form else anywhere(self.document)
 
 
 async def read(gateway: Gateway, exchange: Exchange, surface: Surface) -> Request:
@@ -55,7 +60,7 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
     """Read the beginning of a form: up to its model, where it must name one, and no further than ``max_body``."""
     server = gateway.config.server
     boundary = boundary_of(kind)
-    wanted = ("model", *TEXTS, *references.FORM) if surface.named else references.FORM
+    wanted = ("model", *TEXTS, *FORM) if surface.named else FORM
     form = Form(boundary, wanted)
     upload = Upload(exchange.request, form, limit=server.max_upload, now=gateway.now)
     await upload.open(server.max_body, ("model",) if surface.named else ())

@@ -1,4 +1,4 @@
-"""Who is asked for what is passed on, and whether the objects that it is about are the key's."""
+"""Who is asked for what is passed on."""
 
 from __future__ import annotations
 
@@ -7,51 +7,18 @@ from urllib.parse import parse_qsl
 
 from proxy.billing.objects import Object
 from proxy.config.model import Key, Target
-from proxy.dialects import references
-from proxy.errors import GatewayError, Kind, invalid, unknown_object
+from proxy.errors import GatewayError, Kind, invalid
 from proxy.providers import ALIASES, Dialect, Offer
 from proxy.routing.catalog import Route
 from proxy.server.endpoints import fallbacks
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
 from proxy.server.media import Surface
+from proxy.server.ownership import kept_to
 from proxy.server.passed_request import Request
 
 DIALECT: Dialect = "openai-chat"
 """Whoever speaks it may have the rest of OpenAI's paths."""
-
-
-async def owned(gateway: Gateway, key: Key, wanted: str, kind: str | None = None) -> Object:
-    """Return the object of ``key`` that is called ``wanted``, or raise the 404 of what never was."""
-    found = await gateway.books.objects.owner(key.hash, wanted)
-    if found is None or (kind is not None and found.kind != kind):
-        raise unknown_object(wanted)
-    return found
-
-
-async def referred(
-    gateway: Gateway, key: Key, request: Request, about: Object | None
-) -> Object | None:
-    """Return an object that the request is about, if it is about any: all of them are on one account."""
-    if isinstance(request.document, dict) and request.content_type == b"application/json":
-        found = list(references.in_request(request.document))
-    else:
-        found = [
-            references.Reference(name, request.document[name])
-            for name in references.FORM
-            if name in request.document
-        ]
-    for reference in found:
-        one = await gateway.books.objects.owner(key.hash, reference.id)
-        if one is None:
-            raise unknown_object(reference.id, reference.path)
-        if about is not None and one.account != about.account:
-            raise invalid(
-                reference.path,
-                f"`{reference.id[:128]}` is with another account than `{about.id}`: nobody has both.",
-            )
-        about = one
-    return about
 
 
 def check_batch(gateway: Gateway, key: Key) -> None:
@@ -74,18 +41,7 @@ def route_of(
     """Return who can be asked: by the model, else by the object, else by the provider."""
     if (surface.named and about is None) or (surface.named and request.document.get("model")):
         route = _by_model(gateway, exchange, key, surface, request)
-        if about is None:
-            return route
-        targets = tuple(
-            Target(provider=one.provider, model=one.model, order=one.order, account=about.account)
-            for one in route.targets
-            if one.provider == about.provider
-        )
-        if not targets:
-            raise invalid(
-                "model", f"`{route.name}` is not with the provider that has `{about.id}`."
-            )
-        return Route(route.name, targets, route.timeouts)
+        return route if about is None else kept_to(route, about)
     if about is not None:
         if gateway.pool.seat(about.account) is None:
             raise GatewayError(Kind.HOLDER_AWAY, retry_after=60)

@@ -15,34 +15,29 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from proxy.billing.books import RETRY_AFTER
 from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
 from proxy.config.model import Key
-from proxy.dialects import references
 from proxy.dialects.chat.encode import error_frame
 from proxy.dialects.fields import boolean
 from proxy.dialects.native import with_model
 from proxy.dialects.passed import Opaque, Passed, form_of, read_usage
 from proxy.dialects.plan import Passing, Plan
-from proxy.errors import GatewayError, Kind, unknown_object
+from proxy.dialects.references import outputs
+from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
-from proxy.relay.call import Call
 from proxy.routing.catalog import Route
-from proxy.routing.limits import Refusal, admit, enter, standing
 from proxy.server import batches, media, objects_list
-from proxy.server.endpoints import left, run
+from proxy.server.endpoints import check_books, check_closing, let_in, start
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
-from proxy.server.limit_headers import limit_fields
 from proxy.server.media import Surface
+from proxy.server.ownership import owned, together
 from proxy.server.passed_request import TEXTS, Request, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
     fallback_routes,
-    owned,
-    referred,
     route_of,
     route_within,
 )
@@ -73,34 +68,24 @@ async def serve(
 ) -> None:
     """Answer a call of ``surface``, whose path is of the template ``form``; ``within`` is the only provider that is meant."""
     key = gateway.identify(exchange)
-    if not gateway.books.open_for_calls:
-        raise GatewayError(
-            Kind.LEDGER,
-            "The gateway cannot keep its books; try again later.",
-            retry_after=RETRY_AFTER,
-        )
+    check_books(gateway)
     exchange.record.key_hash = key.hash
     if within is None:
         exchange.record.route = form
     about = None
     if surface.of is not None:
         wanted = media.object_in(exchange.path, form)
-        about = await owned(gateway, key, wanted or "", surface.of)
-        if within not in (None, about.provider):
-            raise unknown_object(about.id)
+        about = await owned(gateway, key, wanted or "", surface.of, within=within)
     began = gateway.now()
     request = await read(gateway, exchange, surface)
     exchange.record.upload = gateway.now() - began
-    if gateway.closing:
-        raise GatewayError(Kind.DRAINING, "The gateway is shutting down; try again.", retry_after=1)
+    check_closing(gateway)
     if surface.lists is not None:
         await _list(gateway, exchange, key, surface.lists, within)
         return
     if surface.makes is Made.batch:
         check_batch(gateway, key)
-    about = await referred(gateway, key, request, about)
-    if about is not None and within not in (None, about.provider):
-        raise unknown_object(about.id)
+    about = await together(gateway, key, request.references(), about=about, within=within)
     if within is None:
         route = route_of(gateway, exchange, key, surface, request, about)
     else:
@@ -121,10 +106,7 @@ async def _list(
     gateway: Gateway, exchange: Exchange, key: Key, kind: Made, within: str | None
 ) -> None:
     """Answer with a list, which is a request to an account for each object: it counts among those that run at a time."""
-    grant = enter(gateway.key_limits.of(key, "", gateway.now()))
-    if isinstance(grant, Refusal):
-        gateway.means.metrics.limits.add((grant.limit,))
-        raise grant.error()
+    grant, _ = let_in(gateway, exchange, key, "", "chat", None)
     try:
         await objects_list.serve(gateway, exchange, key, kind, within)
     finally:
@@ -145,35 +127,21 @@ async def _carry(
     note: Note,
 ) -> None:
     """Carry the call; ``note`` is told the document that answers it, before the client is."""
-    now = gateway.now()
     asked = _asked(gateway, exchange, request, surface)
-    method = exchange.request.method
-    limiters = gateway.key_limits.of(key, route.name, now)
-    tokens = asked.estimate_input() + asked.most
-    grant = enter(limiters) if method in ("GET", "HEAD") else admit(limiters, tokens, now)
-    fields = exchange.delivery.fields
-    exchange.delivery.fields += limit_fields(standing(limiters, now), asked.dialect, asked.now)
-    if isinstance(grant, Refusal):
-        gateway.means.metrics.limits.add((grant.limit,))
-        raise grant.error()
-    call = Call(
-        gateway.means,
+    reads = exchange.request.method in ("GET", "HEAD")
+    _, running = start(
+        gateway,
+        exchange,
+        key,
         asked,
         route,
-        exchange.delivery,
-        exchange.record,
-        exchange.request.headers,
-        gateway.random.random(),
         partial(_plan, exchange, surface, request, asked, about, note),
-        exchange.request.task,
-        key=key.hash,
-        tokens=tokens,
-        quotes=None if surface.free else gateway.means.tariff.quotes(key.price_multiplier),
-        wallets=() if surface.free else gateway.means.wallets.of(key),
+        tokens=None if reads else asked.estimate_input() + asked.most,
+        free=surface.free,
         fallbacks=fallback_routes(gateway, key, route),
         upload=request.upload,
     )
-    await run(gateway, exchange, call, grant, partial(left, limiters, asked.dialect, fields))
+    await running
     if surface.deletes and about is not None and exchange.record.error is None:
         gateway.books.objects.forget(about)
 
@@ -313,7 +281,7 @@ def _made(surface: Surface, note: Note, document: Mapping[str, Any]) -> list[tup
     if surface.makes is not None and isinstance(name, str):
         found.append((surface.makes.value, name))
     if surface.offer == "batches":
-        found += [(Made.file.value, one) for one in references.outputs(document)]
+        found += [(Made.file.value, one) for one in outputs(document)]
     return found
 
 

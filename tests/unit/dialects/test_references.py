@@ -1,14 +1,142 @@
-"""The ids that a body refers to are found wherever they stand, and nothing else is taken for one."""
+"""What the call of a model refers to is found where its dialect has it, and nowhere else; of other bodies wherever it stands."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from proxy.dialects.references import Reference, in_request, outputs
+from proxy.dialects.references import Reference, anywhere, in_call, in_form, outputs
 
 
-def found(document: object) -> dict[str, str]:
-    return {one.path: one.id for one in in_request(document)}
+def found(dialect: str, document: object) -> dict[str, str]:
+    assert isinstance(document, dict)
+    return dict(in_call(dialect, json.dumps(document).encode(), document))
+
+
+RESPONSES: dict[str, tuple[dict[str, object], dict[str, str]]] = {
+    "previous": ({"previous_response_id": "r"}, {"previous_response_id": "r"}),
+    "conversation": ({"conversation": "c"}, {"conversation": "c"}),
+    "conversation, as an object": ({"conversation": {"id": "c"}}, {"conversation.id": "c"}),
+    "prompt": ({"prompt": {"id": "p", "version": "2"}}, {"prompt.id": "p"}),
+    "item": ({"input": ["x", {"type": "item_reference", "id": "i"}]}, {"input[1].id": "i"}),
+    "item, without its type": ({"input": [{"id": "i"}]}, {"input[0].id": "i"}),
+    "file": (
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+        {"input[0].content[0].file_id": "f"},
+    ),
+    "image of a result": (
+        {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "file_id": "f"}]}]},
+        {"input[0].output[0].file_id": "f"},
+    ),
+    "screenshot": (
+        {"input": [{"type": "computer_call_output", "output": {"file_id": "f"}}]},
+        {"input[0].output[0].file_id": "f"},
+    ),
+    "vector stores": (
+        {"tools": [{"type": "file_search", "vector_store_ids": ["a", "b"]}]},
+        {"tools[0].vector_store_ids[0]": "a", "tools[0].vector_store_ids[1]": "b"},
+    ),
+    "container": ({"tools": [{"container": "k"}]}, {"tools[0].container": "k"}),
+    "files of a container": (
+        {"tools": [{"container": {"type": "auto", "file_ids": ["f"]}}]},
+        {"tools[0].container.file_ids[0]": "f"},
+    ),
+    "container of a shell": (
+        {"tools": [{"environment": {"type": "container_reference", "container_id": "k"}}]},
+        {"tools[0].environment.container_id": "k"},
+    ),
+    "mask": ({"tools": [{"input_image_mask": {"file_id": "f"}}]}, {"tools[0].input_image_mask.file_id": "f"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_of_a_responses_request(name):
+    document, told = RESPONSES[name]
+    assert found("responses", {"model": "m", **document}) == told
+
+
+def test_what_only_looks_like_a_reference_is_none():
+    document = {
+        "input": [
+            {"type": "message", "role": "assistant", "id": "msg_1", "content": [
+                {"type": "output_text", "text": "file_id", "annotations": [{"type": "file_citation", "file_id": "f"}]}]},
+            {"role": "user", "id": "msg_2", "content": "Hi"},
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "n", "arguments": '{"file_id": "f"}'},
+            {"type": "function_call_output", "call_id": "call_1", "output": "file_id"},
+        ],
+        "tools": [{"type": "function", "name": "n", "parameters": {"properties": {"file_id": {"type": "string"}}}}],
+        "metadata": {"file_id": "f", "conversation": "c"},
+        "previous_response_id": None,
+        "conversation": None,
+    }  # fmt: skip
+    assert found("responses", document) == {}
+    assert found("responses", {"input": "previous_response_id"}) == {}
+    assert found("responses", {"previous_response_id": 7, "tools": 7, "input": {"id": "i"}}) == {}
+
+
+def test_a_key_may_be_spelt_with_escapes():
+    body = b'{"previous\\u005fresponse_id": "r"}'
+    assert in_call("responses", body, json.loads(body)) == [("previous_response_id", "r")]
+
+
+def test_of_a_chat_request():
+    parts = [
+        {"type": "text", "text": "Hi"},
+        {"type": "file", "file": {"file_id": "f"}},
+        {"file": 7},
+    ]
+    document = {
+        "messages": [{"role": "system", "content": "file_id"}, {"role": "user", "content": parts}]
+    }
+    assert found("chat", document) == {"messages[1].content[1].file.file_id": "f"}
+    assert found("chat", {"messages": "Hi"}) == {}
+
+
+def test_of_a_messages_request():
+    blocks = [
+        {"type": "image", "source": {"type": "file", "file_id": "a"}},
+        {"type": "tool_result", "content": [{"type": "document", "source": {"type": "file", "file_id": "b"}}]},
+        {"type": "container_upload", "file_id": "c"},
+    ]  # fmt: skip
+    assert found("messages", {"messages": [{"content": blocks}], "container": "k"}) == {
+        "container": "k",
+        "messages[0].content[0].source.file_id": "a",
+        "messages[0].content[1].content[0].source.file_id": "b",
+        "messages[0].content[2].file_id": "c",
+    }
+    assert found("messages", {"container": {"id": "k", "skills": []}}) == {"container.id": "k"}
+
+
+GOOGLES = "https://generativelanguage.googleapis.com/v1beta/files/a-b"
+
+
+def test_of_a_gemini_request():
+    parts = [
+        {"fileData": {"fileUri": GOOGLES}},
+        {"file_data": {"file_uri": "files/c"}},
+        {"fileData": {"fileUri": "https://example.com/files/d"}},
+        {"fileData": {"fileUri": 7}},
+        {"fileData": "files/e"},
+        {"text": "files/f"},
+    ]
+    document = {"contents": [{"parts": parts}], "cachedContent": "cachedContents/1"}
+    assert found("gemini", document) == {
+        "cachedContent": "cachedContents/1",
+        "contents[0].parts[0].fileData.fileUri": "files/a-b",
+        "contents[0].parts[1].file_data.file_uri": "files/c",
+    }
+    one = {"contents": {"parts": parts[:1]}}
+    assert found("gemini", one) == {"contents[0].parts[0].fileData.fileUri": "files/a-b"}
+    assert found("gemini", {"cached_content": "x"}) == {"cached_content": "x"}
+
+
+def test_a_body_without_any_of_the_words_is_not_looked_through():
+    assert in_call("responses", b"{}", {"previous_response_id": "not in the body"}) == []
+
+
+# Wherever they stand.
 
 
 @pytest.mark.parametrize(
@@ -37,11 +165,18 @@ def found(document: object) -> dict[str, str]:
         ("text", {}),
     ],
 )  # fmt: skip
-def test_ids_are_found_with_their_paths(document, ids):
-    assert found(document) == ids
+def test_of_a_body_of_no_dialect(document, ids):
+    assert dict(anywhere(document)) == ids
+
+
+def test_of_a_form():
+    fields = {"file_id": "file-1", "model": "sora", "video[id]": "video_1"}
+    assert list(in_form(fields)) == [
+        Reference("file_id", "file-1"),
+        Reference("video[id]", "video_1"),
+    ]
 
 
 def test_what_a_batch_has_written_is_told():
     batch = {"id": "batch_1", "output_file_id": "file-1", "error_file_id": None}
     assert outputs(batch) == ["file-1"]
-    assert list(in_request({"batch_id": "batch_1"})) == [Reference("batch_id", "batch_1")]
