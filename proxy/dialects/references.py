@@ -35,11 +35,19 @@ _MARKS: Mapping[str, tuple[bytes, ...]] = {
     ),
     "chat": (b"file_id",),
     "messages": (b"file_id", b"container"),
-    "gemini": (b"cachedContent", b"cached_content", b"files/"),
+    "gemini": (
+        b"cachedContent",
+        b"cached_content",
+        b"fileUri",
+        b"file_uri",
+        b"StoreNames",
+        b"store_names",
+    ),
 }
-"""One of these is in every body that refers to something. Escaped letters in a key are nobody's way of writing one."""
+"""One of these is in every body that refers to something. They are of names: in a value a slash may be escaped too."""
 _UPLOADED = re.compile(
-    r"(?:https?://generativelanguage\.googleapis\.com/(?:\w+/)*)?(files/[^/?#]+).*", re.DOTALL
+    r"(?:https?://generativelanguage\.googleapis\.com(?::\d+)?/(?:\w+/)*)?(files/[^/?#]+).*",
+    re.DOTALL | re.IGNORECASE,
 )
 """A file of Google's own store; any other address is fetched from wherever it leads."""
 
@@ -125,6 +133,12 @@ def _gemini(document: Mapping[str, Any]) -> Found:
                 data = part.get(name)
                 if isinstance(data, dict):
                     yield from _uploaded(f"{there}.{name}", data)
+    for at, tool in _dicts("tools", document.get("tools")):
+        for name in ("fileSearch", "file_search"):
+            search = tool.get(name)
+            if isinstance(search, dict):
+                for stores in ("fileSearchStoreNames", "file_search_store_names"):
+                    yield from _names(f"{at}.{name}.{stores}", search.get(stores))
 
 
 def _uploaded(at: str, data: Mapping[str, Any]) -> Found:

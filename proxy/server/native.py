@@ -217,6 +217,7 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
     exchange.record.upload = gateway.now() - began
     asked, plan = _as_it_is(gateway, exchange, place, upload)
     target = Target(provider=place.provider.name, model="", order=1)
+    reads = request.method in ("GET", "HEAD")
     _, running = start(
         gateway,
         exchange,
@@ -224,8 +225,8 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
         asked,
         Route("", (target,), gateway.config.timeouts),
         lambda _, __: plan,
-        tokens=None if request.method in ("GET", "HEAD") else 0,
-        free=False,
+        tokens=None if reads else 0,
+        free=reads,
         upload=None if upload.ended else upload,
     )
     await running

@@ -427,6 +427,25 @@ async def test_a_prepaid_key_pays_and_its_body_is_not_given_a_limit():
     assert (dear.status, len(up.requests)) == (402, 1)
 
 
+@pytest.mark.parametrize(
+    ("terms", "codes"),
+    [("rpm = 1", [404, 429, 404]), ("prepaid = true\ncredit_usd = 0", [402, 402, 404])],
+)
+async def test_whatever_a_key_may_do_it_does_within_its_limits(terms, codes):
+    async with warehouse() as house:
+        text = config_text(upstream(house.url)).replace(
+            'name = "tester"', f'name = "tester"\nnative = "all"\n{terms}'
+        )
+        async with gateway(text) as front:
+            told = [
+                (await front.post("/up/v1/any", {})).status,
+                (await front.post("/up/v1/any", {})).status,
+                (await front.get("/up/v1/any")).status,
+            ]
+    assert told == codes
+    assert len(house.seen) == codes.count(404)
+
+
 def test_the_route_is_one_for_all_of_them():
     assert routes.template("/{provider}/{path}") == "/{provider}/{path}"
     assert routes.template("/openai/v1/chat/completions") == "other"

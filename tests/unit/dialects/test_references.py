@@ -120,16 +120,34 @@ def test_of_a_gemini_request():
         {"fileData": {"fileUri": 7}},
         {"fileData": "files/e"},
         {"text": "files/f"},
+        {"fileData": {"fileUri": "HTTPS://GenerativeLanguage.googleapis.com:443/v1beta/files/g"}},
     ]
     document = {"contents": [{"parts": parts}], "cachedContent": "cachedContents/1"}
     assert found("gemini", document) == {
         "cachedContent": "cachedContents/1",
         "contents[0].parts[0].fileData.fileUri": "files/a-b",
         "contents[0].parts[1].file_data.file_uri": "files/c",
+        "contents[0].parts[6].fileData.fileUri": "files/g",
     }
     one = {"contents": {"parts": parts[:1]}}
     assert found("gemini", one) == {"contents[0].parts[0].fileData.fileUri": "files/a-b"}
     assert found("gemini", {"cached_content": "x"}) == {"cached_content": "x"}
+
+
+def test_a_slash_may_be_escaped():
+    body = rb'{"contents":[{"parts":[{"fileData":{"fileUri":"files\/a"}}]}]}'
+    assert dict(in_call("gemini", body, json.loads(body))) == {
+        "contents[0].parts[0].fileData.fileUri": "files/a"
+    }
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [("fileSearch", "fileSearchStoreNames"), ("file_search", "file_search_store_names")],
+)
+def test_of_geminis_search_in_files(tool, name):
+    tools = [{"googleSearch": {}}, {tool: "x"}, {tool: {name: ["fileSearchStores/a"]}}]
+    assert found("gemini", {"tools": tools}) == {f"tools[2].{tool}.{name}[0]": "fileSearchStores/a"}
 
 
 def test_a_body_without_any_of_the_words_is_not_looked_through():
