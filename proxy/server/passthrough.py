@@ -37,6 +37,7 @@ from proxy.server.passed_request import TEXTS, Request, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
+    check_inherited,
     fallback_routes,
     route_of,
     route_within,
@@ -90,6 +91,8 @@ async def serve(
         route = route_of(gateway, exchange, key, surface, request, about)
     else:
         route = route_within(gateway, exchange, key, surface, request, about, within)
+    if surface.inherits and not route.name:
+        check_inherited(gateway, key)
     if surface.makes is Made.batch and not route.is_open_to(key.models):
         raise GatewayError(
             Kind.MODEL_NOT_ALLOWED,

@@ -412,6 +412,59 @@ async def test_a_key_of_some_models_gets_no_others_by_leaving_the_model_out(hous
     assert (left_out.status, other.status, own.status) == (400, 403, 200)
 
 
+@pytest.mark.parametrize("native", ["", "/up"])
+@pytest.mark.parametrize("named", [{}, {"model": None}, {"model": ""}, {"model": 7}])
+async def test_what_costs_something_names_its_model_whatever_else_it_names(house, native, named):
+    restricted = config_text(upstream(house.url)).replace(
+        'name = "tester"', 'name = "tester"\nmodels = ["up/a"]'
+    )
+    for text in (config_text(upstream(house.url)), restricted):
+        async with gateway(text) as running:
+            sdk = OpenAI(running, asynchronous=True)
+            file = (await sdk.client.files.create(file=("f", b"x"), purpose="vision")).id
+            await sdk.close()
+            asked = len(house.seen)
+            for path in ("/v1/images/generations", "/v1/images/edits", "/v1/videos"):
+                for about in ({}, {"images": [{"file_id": file}]}):
+                    refused = await running.post(
+                        f"{native}{path}", {"prompt": "x", **named, **about}
+                    )
+                    assert (refused.status, refused.error["param"]) == (400, "model")
+            assert len(house.seen) == asked
+
+
+@pytest.mark.parametrize("native", ["", "/up"])
+async def test_a_video_says_of_which_model_another_is_made(house, native):
+    async with served(house) as running:
+        made = await running.post("/v1/videos", {"prompt": "x", "model": "up/sora-2"})
+        for path in ("edits", "extensions", f"{made.json['id']}/remix"):
+            about = {} if "remix" in path else {"video": {"id": made.json["id"]}}
+            answered = await running.post(f"{native}/v1/videos/{path}", {"prompt": "y", **about})
+            assert answered.status == 200
+            other = await running.post(
+                f"{native}/v1/videos/{path}",
+                {"prompt": "y", **about},
+                authorization=f"Bearer {OTHER_KEY}",
+            )
+            assert other.status == 404
+
+
+@pytest.mark.parametrize("native", ["", "/up"])
+async def test_nobody_makes_a_video_of_another_who_may_spend_so_much(house, native):
+    own = '[[models]]\nname = "up/sora-2"\ncost = { requests_kcount = 40 }\n'
+    prepaid = config_text(upstream(house.url), own).replace(
+        'name = "tester"', 'name = "tester"\nprepaid = true\ncredit_usd = 1'
+    )
+    async with gateway(prepaid) as running:
+        made = await running.post("/v1/videos", {"prompt": "x", "model": "up/sora-2"})
+        assert made.status == 200
+        for path in ("edits", "extensions", f"{made.json['id']}/remix"):
+            about = {} if "remix" in path else {"video": {"id": made.json["id"]}}
+            refused = await running.post(f"{native}/v1/videos/{path}", {"prompt": "y", **about})
+            assert (refused.status, refused.error["code"]) == (403, "model_not_allowed")
+        assert len(house.videos) == 1
+
+
 async def test_a_key_that_may_spend_so_much_starts_no_batch(house):
     budget = config_text(upstream(house.url)).replace(
         'name = "tester"', 'name = "tester"\nbudget_usd = 1\nbudget_period = "day"'
