@@ -70,14 +70,10 @@ PATHS: dict[str, _Verbs] = {
         "GET": Surface(offer="videos", lists=Kind.video, free=True),
     },
     "/v1/videos/edits": {
-        "POST": Surface(
-            offer="videos", takes="either", named=True, inherits=True, makes=Kind.video
-        )
+        "POST": Surface(offer="videos", takes="either", named=True, inherits=True, makes=Kind.video)
     },
     "/v1/videos/extensions": {
-        "POST": Surface(
-            offer="videos", takes="either", named=True, inherits=True, makes=Kind.video
-        )
+        "POST": Surface(offer="videos", takes="either", named=True, inherits=True, makes=Kind.video)
     },
     "/v1/videos/{id}": {
         "GET": Surface(offer="videos", of=Kind.video, free=True),

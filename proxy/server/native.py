@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from proxy.config.model import Key, Target
 from proxy.dialects import border
 from proxy.dialects.embeddings import check as check_embedding
-from proxy.dialects.passed import Opaque, Passed, form_of
+from proxy.dialects.passed import Opaque, Passed, form_of, free
 from proxy.dialects.plan import CLIENTS, ClientDialect, Passing, Plan
 from proxy.dialects.untouched import make_untouched_plan
 from proxy.errors import GatewayError, Kind
@@ -31,7 +31,6 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.ownership import hold
 from proxy.server.upload import Upload
-from proxy.usage import Usage
 
 TEMPLATE = "/{provider}/{path}"
 """The route of all of them, as logs and metrics tell it."""
@@ -263,7 +262,7 @@ def _as_it_is(
         answer=lambda status, headers: Passed(
             form_of(status, headers),
             place.provider.flags,
-            Usage,
+            free,
             lambda error: gateway.means.frame_error[asked.dialect](error, exchange.request_id),
         ),
     )
@@ -274,7 +273,7 @@ def _as_it_is(
         body=body,
         stream=False,
         dropped=frozenset(),
-        answer=lambda _: Passed("bytes", place.provider.flags, Usage, lambda __: b""),
+        answer=lambda _: Passed("bytes", place.provider.flags, free, lambda __: b""),
         passing=passing,
         method="GET" if request.method == "HEAD" else request.method,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.dialects import appraisal
 from proxy.dialects.form import Form, boundary_of, content_type_of
 from proxy.dialects.references import FORM, Reference, anywhere, in_form
 from proxy.errors import invalid
@@ -14,9 +15,6 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
 from proxy.server.media import Surface
 from proxy.server.upload import Upload
-
-TEXTS = ("prompt", "input", "query", "instructions")
-"""The fields of what a model reads."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,7 +58,7 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
     """Read the beginning of a form: up to its model, where it must name one, and no further than ``max_body``."""
     server = gateway.config.server
     boundary = boundary_of(kind)
-    wanted = ("model", *TEXTS, *FORM) if surface.named else FORM
+    wanted = ("model", *appraisal.FORM, *FORM) if surface.named else FORM
     form = Form(boundary, wanted)
     upload = Upload(exchange.request, form, limit=server.max_upload, now=gateway.now)
     await upload.open(server.max_body, ("model",) if surface.named else ())
