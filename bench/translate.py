@@ -27,11 +27,11 @@ from proxy.dialects.gemini import read as gemini_read
 from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import read as messages_read
 from proxy.dialects.messages.splice import MessagesSplice
-from proxy.dialects.plan import SERVERS
 from proxy.dialects.reply import Encoder, Meter, Reply, Upstream
 from proxy.dialects.responses import encode as responses_encode
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.splice import Splice
+from proxy.dialects.spoken import SERVERS
 from proxy.dialects.sse import Splitter
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError
@@ -253,7 +253,7 @@ _READERS: Mapping[Dialect, Callable[[dict[str, Any]], Conversation]] = {
     "openai-chat": chat_read.read_request,
     "anthropic": messages_read.read_request,
     "openai-responses": responses_read.read_request,
-    "gemini": partial(gemini_read.read_request, stream=True),
+    "gemini": gemini_read.read_request,
 }
 
 

@@ -26,8 +26,8 @@ from proxy.demo.greeting import greeting
 from proxy.dialects import repair
 from proxy.dialects.capabilities import BUDGETS, GEMINI_BUDGETS
 from proxy.dialects.chat import decode as chat_decode
-from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import read as chat_read
+from proxy.dialects.chat import shapes as chat_shapes
 from proxy.dialects.conversation import EFFORTS
 from proxy.dialects.gemini import encode as gemini_encode
 from proxy.dialects.gemini import read as gemini_read
@@ -36,11 +36,11 @@ from proxy.dialects.memory import LIFETIME, MAX_BYTES, MAX_ENTRIES
 from proxy.dialects.messages import decode as messages_decode
 from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import read as messages_read
-from proxy.dialects.plan import CLIENTS, SERVERS, ClientDialect
 from proxy.dialects.reply import Upstream, Written
 from proxy.dialects.responses import encode as responses_encode
 from proxy.dialects.responses import read as responses_read
 from proxy.dialects.responses import shapes as responses_shapes
+from proxy.dialects.spoken import CLIENTS, SERVERS, ClientDialect
 from proxy.dialects.turn import StopReason
 from proxy.errors import ROWS, GatewayError, Kind
 from proxy.metrics import METRICS, PREFIX, Phase
@@ -243,7 +243,7 @@ def test_finish_reasons_cross_as_the_table_says():
     rows = table(TRANSLATION, "Why an answer ended")
     assert [row["meaning"] for row in rows] == [f"`{reason}`" for reason in StopReason]
     for reason, row in zip(StopReason, rows, strict=True):
-        assert coded(row["chat reads"]) == [chat_encode._REASONS[reason]]
+        assert coded(row["chat reads"]) == [chat_shapes._REASONS[reason]]
         assert coded(row["messages reads"]) == [messages_encode.STOP_REASONS[reason]]
         assert coded(row["responses reads"]) == [
             responses_encode._INCOMPLETE.get(reason, "completed")
@@ -269,7 +269,7 @@ def test_usage_is_counted_as_the_table_says():
         reasoning=10_000,
     )
     shapes = {
-        "chat": chat_encode.write_usage(usage),
+        "chat": chat_shapes.write_usage(usage),
         "messages": messages_encode.write_usage(usage),
         "responses": responses_shapes.write_usage(usage),
         "gemini": gemini_encode.write_usage(usage),
@@ -340,7 +340,7 @@ def test_the_error_bodies_are_the_documented_ones(page):
         Kind.INVALID_REQUEST, "found a string, expected a number", param="temperature"
     )
     request_id = messages["request_id"]
-    assert chat_encode.write_error(error, request_id) == chat
+    assert chat_shapes.write_error(error, request_id) == chat
     assert responses_shapes.write_error(error, request_id) == chat
     assert messages_encode.write_error(error, request_id) == messages
     assert gemini_encode.write_error(error, request_id) == gemini

@@ -26,7 +26,7 @@ from proxy.billing.options import Refused
 from proxy.billing.state import Unusable
 from proxy.billing.wallets import Wallets
 from proxy.config import Config, ConfigError
-from proxy.dialects.chat.encode import error_frame as chat_error_frame
+from proxy.dialects.chat.shapes import error_frame as chat_error_frame
 from proxy.dialects.gemini.encode import error_frame as gemini_error_frame
 from proxy.dialects.memory import Memory
 from proxy.dialects.messages.encode import error_frame as messages_error_frame

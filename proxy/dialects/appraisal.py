@@ -23,9 +23,11 @@ class Appraisal(NamedTuple):
     answers: int = 1
 
 
+NOTHING = Appraisal()
+
 TEXTS = ("prompt", "suffix", "input", "instructions", "query", "documents")
 """The fields of what a model reads."""
-FORM = ("prompt", "n", "quality")
+APPRAISED = ("prompt", "n", "quality")
 """Those of a form that say what it takes."""
 SPEECH = 1.4
 """Tokens of audio that a character of text is spoken in: some 1,250 a minute, in which 900 characters are read. Nobody tells."""

@@ -253,9 +253,9 @@ class Conversation:
         """Note that a writer has rendered these parameters."""
         self.carried.update(names)
 
-    def lose(self, name: str, told_as: str | None = None) -> None:
+    def lose(self, name: str) -> None:
         """Note that a parameter is weakened or lost, even if part of it is carried."""
-        self.given.setdefault(name, told_as or name)
+        self.given.setdefault(name, name)
         self.carried.discard(name)
 
     @property

@@ -10,6 +10,7 @@ import orjson
 
 from proxy.dialects import repair
 from proxy.dialects.answer import WholeSplice
+from proxy.dialects.asked import Asked
 from proxy.dialects.gemini import native as gemini_native
 from proxy.dialects.gemini.write import (
     count_tokens_request,
@@ -19,9 +20,10 @@ from proxy.dialects.gemini.write import (
 )
 from proxy.dialects.messages import native as messages_native
 from proxy.dialects.messages import write as messages_write
-from proxy.dialects.plan import CLIENTS, Asked, ClientDialect, Plan
+from proxy.dialects.plan import Plan
 from proxy.dialects.reply import Upstream
 from proxy.dialects.responses import write as responses_write
+from proxy.dialects.spoken import CLIENTS, ClientDialect
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Provider
 from proxy.usage import Usage, count

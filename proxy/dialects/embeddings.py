@@ -15,12 +15,13 @@ from typing import Any
 import orjson
 
 from proxy.dialects.answer import WholeSplice
+from proxy.dialects.asked import Asked
 from proxy.dialects.chat.decode import read_usage
 from proxy.dialects.gemini.fields import Fields
 from proxy.dialects.gemini.usage import document_usage
 from proxy.dialects.gemini.write import method_path, resource
 from proxy.dialects.native import with_model
-from proxy.dialects.plan import Asked, Plan, refuse_dropped
+from proxy.dialects.plan import Plan, refuse_dropped
 from proxy.errors import GatewayError, Kind, invalid, unsupported
 from proxy.providers import Dialect, Provider
 from proxy.usage import Usage, estimate_tokens

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from proxy.dialects import refusal
 from proxy.dialects.answer import Made
-from proxy.dialects.appraisal import Appraisal
+from proxy.dialects.appraisal import NOTHING, Appraisal
+from proxy.dialects.asked import Asked
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
-from proxy.dialects.plan import Asked
 from proxy.dialects.sse import Event, Splitter
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
@@ -41,7 +41,7 @@ class Opaque(Asked):
     """A request that is passed on, and what is known of its tokens."""
 
     sealed: bool = True
-    appraisal: Appraisal = field(default_factory=Appraisal)
+    appraisal: Appraisal = NOTHING
 
     def estimate_input(self) -> int:
         return self.appraisal.input

@@ -10,209 +10,37 @@ import orjson
 
 from proxy.dialects import capabilities, repair
 from proxy.dialects.answer import Answer, Made, Translation, Whole, WholeSplice
+from proxy.dialects.asked import Asked
 from proxy.dialects.chat import decode as chat_decode
-from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import native as chat_native
-from proxy.dialects.chat import read as chat_read
-from proxy.dialects.chat import write as chat_write
 from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Conversation
-from proxy.dialects.estimate import prompt_tokens
-from proxy.dialects.gemini import decode as gemini_decode
-from proxy.dialects.gemini import encode as gemini_encode
 from proxy.dialects.gemini import native as gemini_native
-from proxy.dialects.gemini import read as gemini_read
 from proxy.dialects.gemini import write as gemini_write
 from proxy.dialects.gemini.splice import GeminiSplice
 from proxy.dialects.gemini.usage import document_usage
 from proxy.dialects.messages import decode as messages_decode
-from proxy.dialects.messages import encode as messages_encode
 from proxy.dialects.messages import native as messages_native
-from proxy.dialects.messages import read as messages_read
-from proxy.dialects.messages import write as messages_write
 from proxy.dialects.messages.splice import MessagesSplice
-from proxy.dialects.native import with_first_member
-from proxy.dialects.reply import Encoder, Meter, Reply, Sealed, Upstream, Written, reply_facts
+from proxy.dialects.reply import Meter, Reply, Upstream, Written, reply_facts
 from proxy.dialects.responses import decode as responses_decode
-from proxy.dialects.responses import encode as responses_encode
 from proxy.dialects.responses import native as responses_native
 from proxy.dialects.responses import read as responses_read
-from proxy.dialects.responses import write as responses_write
 from proxy.dialects.responses.shapes import kept
 from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.dialects.restored import Restored
-from proxy.dialects.turn import Decoder, Turn
+from proxy.dialects.spoken import CLIENTS, SERVERS
+from proxy.dialects.turn import Turn
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider
 from proxy.usage import Usage
-
-ClientDialect = Literal["chat", "messages", "responses", "gemini"]
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A dialect that clients speak."""
-
-    native: Dialect
-    read_request: Callable[[dict[str, Any]], Conversation]
-    encoder: Callable[[Reply, Meter], Encoder]
-    write_answer: Callable[[Collected, Reply, Usage], dict[str, Any]]
-    heartbeat: bytes | None
-    turns: str
-    """The field that holds the conversation."""
-    limits: tuple[str, ...] = ("max_tokens",)
-    """The fields that limit the output; the first is set where a limit has to be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A dialect that upstreams speak."""
-
-    write_request: Callable[[Conversation, Upstream], Written]
-    decoder: Callable[[Turn, Flags], Decoder]
-
-
-CLIENTS: Mapping[ClientDialect, Client] = {
-    "chat": Client(
-        "openai-chat",
-        chat_read.read_request,
-        chat_encode.Encoder,
-        chat_encode.write_answer,
-        chat_encode.HEARTBEAT,
-        "messages",
-        ("max_tokens", "max_completion_tokens"),
-    ),
-    "messages": Client(
-        "anthropic",
-        messages_read.read_request,
-        messages_encode.Encoder,
-        messages_encode.write_answer,
-        messages_encode.HEARTBEAT,
-        "messages",
-    ),
-    "responses": Client(
-        "openai-responses",
-        responses_read.read_request,
-        responses_encode.Encoder,
-        responses_encode.write_answer,
-        responses_encode.HEARTBEAT,
-        "input",
-        ("max_output_tokens",),
-    ),
-    "gemini": Client(
-        "gemini",
-        gemini_read.read_request,
-        gemini_encode.Encoder,
-        gemini_encode.write_answer,
-        gemini_encode.HEARTBEAT,
-        "contents",
-    ),
-}
-
-SERVERS: Mapping[Dialect, Server] = {
-    "openai-chat": Server(chat_write.write_request, chat_decode.Decoder),
-    "openai-responses": Server(responses_write.write_request, responses_decode.Decoder),
-    "anthropic": Server(messages_write.write_request, messages_decode.Decoder),
-    "gemini": Server(gemini_write.write_request, gemini_decode.Decoder),
-}
 
 _NATIVE_PATHS: Mapping[Dialect, str] = {
     "openai-chat": "/v1/chat/completions",
     "anthropic": "/v1/messages",
     "openai-responses": "/v1/responses",
 }
-
-
-@dataclass(slots=True, kw_only=True)
-class Asked:
-    """One call of a client, parsed: everything about it that does not depend on the upstream.
-
-    ``document`` is ``body`` parsed, with the model's defaults and overrides applied (``edited`` says that they changed it).
-    ``model`` is the name that the client used. ``recall`` puts back what a client does not echo, ``remember`` keeps it.
-    """
-
-    dialect: ClientDialect
-    body: bytes
-    document: dict[str, Any]
-    edited: bool
-    model: str
-    stream: bool
-    request_id: str
-    now: float
-    mint: Callable[[], str]
-    recall: Callable[[Conversation], None]
-    remember: Callable[[str, tuple[Sealed, ...]], None]
-    array: bool = False
-    """The stream is to be one JSON array instead of events (Gemini's without ``alt=sse``)."""
-    sealed: bool = False
-    """Its body goes as it is, whatever it says: nothing can be limited."""
-    embeds: bool = False
-    """It is answered with numbers: there is no output to limit or to pay for."""
-    charge: Callable[[Usage], int] | None = None
-    """What the key pays for a usage, in micro-USD, once somebody is asked whose prices are known by then."""
-    pace: float | None = None
-    """How many tokens an event of the model holds that is asked, if anything is known of it by then."""
-    _estimated: int | None = None
-
-    def conversation(self) -> Conversation:
-        """Return the neutral form, fresh each time, since writers note in it what they render."""
-        conversation = CLIENTS[self.dialect].read_request(self.document)
-        # Gemini's clients say it in the path.
-        conversation.stream = self.stream
-        self.recall(conversation)
-        return conversation
-
-    def estimate_input(self) -> int:
-        """Return about how many tokens the prompt is; counted once, since a long stream is asked several times."""
-        if self._estimated is None:
-            try:
-                self._estimated = prompt_tokens(CLIENTS[self.dialect].read_request(self.document))
-            except GatewayError:
-                self._estimated = len(self.body) // 4
-        return self._estimated
-
-    @property
-    def output_limit(self) -> int | None:
-        """How many tokens the client wants to be told at most; of two limits the higher, since providers differ in which counts."""
-        if self.dialect == "gemini":
-            return gemini_native.output_limit(self.document) or None
-        found = [self.document.get(name) for name in CLIENTS[self.dialect].limits]
-        return max([limit for limit in found if limit is not None], default=None)
-
-    @property
-    def in_background(self) -> bool:
-        """Whether the provider is to work on it whether the client stays or not."""
-        return self.dialect == "responses" and self.document.get("background") is True
-
-    @property
-    def heartbeat(self) -> bytes | None:
-        """What keeps the client's connection warm once its answer has begun; None: nothing may come in between."""
-        return None if self.sealed else CLIENTS[self.dialect].heartbeat
-
-    @property
-    def choices(self) -> int:
-        """How many answers the client wants."""
-        if self.dialect == "gemini":
-            return gemini_native.candidates(self.document)
-        wanted = self.document.get("n") if self.dialect == "chat" else None
-        return 1 if wanted is None else int(wanted)
-
-    def limit_output(self, tokens: int) -> None:
-        """Want no more than ``tokens`` of an answer that the client did not limit. Its other bytes stay as they are."""
-        if self.dialect == "gemini":
-            gemini_native.limit_output(self.document, tokens)
-            self.edited = True
-            return
-        limits = CLIENTS[self.dialect].limits
-        nulls = [name for name in limits if name in self.document]
-        for name in nulls:
-            del self.document[name]
-        self.document[limits[0]] = tokens
-        if nulls or self.edited:
-            self.edited = True
-        else:
-            self.body = with_first_member(self.body, b'"%b":%d' % (limits[0].encode(), tokens))
 
 
 class Passed(Answer, Protocol):
@@ -234,6 +62,9 @@ class Passing:
     accept: bytes
     answer: Callable[[int, Mapping[bytes, bytes]], Passed]
     lines: tuple[tuple[bytes, bytes], ...] = ()
+    method: str = "POST"
+    subject: str | None = None
+    """The id of what is asked about, if that is no model: a 404 is about it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -253,9 +84,35 @@ class Plan:
     passing: Passing | None = None
     model: str = ""
     """The upstream's own name of what is asked: some addresses have it in their path."""
-    method: str = "POST"
-    subject: str | None = None
-    """The id of what is asked about, if that is no model: a 404 is about it, and a path with it is not worth remembering."""
+
+    @property
+    def method(self) -> str:
+        return "POST" if self.passing is None else self.passing.method
+
+    @property
+    def subject(self) -> str | None:
+        """The id that a 404 is about, if it is not about a model."""
+        return None if self.passing is None else self.passing.subject
+
+
+def pass_on(
+    passing: Passing, dialect: Dialect, path: str, body: bytes, *, stream: bool = False
+) -> Plan:
+    """Return the plan of a call that is ``passing``."""
+    return Plan(
+        dialect=dialect,
+        native=True,
+        path=path,
+        body=body,
+        stream=stream,
+        dropped=frozenset(),
+        answer=_unasked,
+        passing=passing,
+    )
+
+
+def _unasked(_: bool) -> Answer:  # noqa: FBT001 - what a plan's answer is called with
+    raise AssertionError("what is passed on is read by what stands at the head of its answer")
 
 
 def choose_dialect(asked: Asked, provider: Provider, model: str) -> Dialect:

@@ -109,12 +109,12 @@ def classify(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Gatewa
     )
 
 
-def classify_event(error: object, status: int | None = None) -> GatewayError:
+def classify_event(error: object) -> GatewayError:
     """Return the failure that an error object inside a 200 stands for: a dict, a string, or anything."""
     evidence = read_evidence(
         {"error": error} if not (isinstance(error, dict) and "error" in error) else error
     )
-    told = status or evidence.status
+    told = evidence.status
     kind = _kind(told if told is not None and told >= 400 else None, evidence)
     return _error(kind, evidence, retry_after({}, evidence), str(error)[:1024])
 

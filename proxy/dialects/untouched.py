@@ -10,9 +10,11 @@ from functools import partial
 from typing import Any
 
 from proxy.dialects.answer import Answer, Made
+from proxy.dialects.asked import Asked
 from proxy.dialects.passed import Form, Passed, form_of, free
-from proxy.dialects.plan import CLIENTS, USAGE_READERS, Asked, Passing, Plan, splice_answer
+from proxy.dialects.plan import USAGE_READERS, Passing, Plan, pass_on, splice_answer
 from proxy.dialects.responses.shapes import kept
+from proxy.dialects.spoken import CLIENTS
 from proxy.errors import GatewayError
 from proxy.providers import Dialect, Flags, Provider
 from proxy.usage import Usage
@@ -25,22 +27,12 @@ def make_untouched_plan(
 ) -> Plan:
     """Return how the body of ``asked`` goes to ``path`` of ``provider``. ``count``: it asks for a number of tokens, which is free."""
     dialect = native_dialect(asked, provider)
-    return Plan(
-        dialect=dialect,
-        native=True,
-        path=path,
-        body=asked.body,
-        stream=asked.stream,
-        dropped=frozenset(),
-        answer=lambda is_document: splice_answer(
-            asked, dialect, provider.flags, is_document=is_document
-        ),
-        passing=Passing(
-            content_type=b"application/json",
-            accept=b"text/event-stream" if asked.stream and not asked.array else b"*/*",
-            answer=partial(_answer, asked, dialect, provider.flags, count=count),
-        ),
+    passing = Passing(
+        content_type=b"application/json",
+        accept=b"text/event-stream" if asked.stream and not asked.array else b"*/*",
+        answer=partial(_answer, asked, dialect, provider.flags, count=count),
     )
+    return pass_on(passing, dialect, path, asked.body, stream=asked.stream)
 
 
 def native_dialect(asked: Asked, provider: Provider) -> Dialect:

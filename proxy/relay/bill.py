@@ -8,7 +8,7 @@ from functools import partial
 from proxy.billing.credit import Short, Wallet
 from proxy.billing.tariff import Quote, Quotes
 from proxy.config.model import Target
-from proxy.dialects.plan import Asked
+from proxy.dialects.asked import Asked
 from proxy.relay.means import Means
 from proxy.relay.record import Record
 from proxy.relay.reserve import Priced, Reserve

@@ -11,8 +11,9 @@ from proxy.billing.objects import Object
 from proxy.billing.tariff import Quotes
 from proxy.config.model import ReadOn, Target
 from proxy.dialects.answer import Answer, Translation, Whole
+from proxy.dialects.asked import Asked
 from proxy.dialects.passed import answer_lines, content_type
-from proxy.dialects.plan import Asked, Passed, Plan, continued
+from proxy.dialects.plan import Passed, Plan, continued
 from proxy.dialects.responses.decode import response_usage
 from proxy.errors import GatewayError, Kind
 from proxy.metrics import Phase

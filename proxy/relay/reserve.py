@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from proxy.billing.credit import Short, Wallet
 from proxy.billing.tariff import Quote
 from proxy.billing.wallets import Drawn, Wallets, drawn
+from proxy.dialects.asked import Asked
 from proxy.dialects.capabilities import most_output
-from proxy.dialects.plan import Asked
 from proxy.usage import Usage
 
 STEP = 4_096

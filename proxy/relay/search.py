@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from proxy.config.model import Target
-from proxy.dialects.plan import Asked
+from proxy.dialects.asked import Asked
 from proxy.errors import GatewayError, Kind
 from proxy.relay.means import Means
 from proxy.relay.record import Record

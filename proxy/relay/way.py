@@ -41,7 +41,7 @@ class Ways:
         way = self._known.get(named)
         if way is None:
             way = self._find(seat, plan)
-            if len(self._known) < _MAX_WAYS and plan.subject is None:
+            if len(self._known) < _MAX_WAYS:
                 self._known[named] = way
         return way
 

@@ -234,10 +234,6 @@ class Pool:
             chosen = _least_laden(able)
         return self._seat(chosen, target, tokens, now, retries=bool(tried))
 
-    def earliest(self, target: Target, now: float, tokens: int = 0) -> float | None:
-        """Return when somebody takes a call to ``target``: ``now`` if somebody does now, None if no time will do it."""
-        return self.outlook((target,), now, tokens).at
-
     def outlook(
         self,
         targets: Iterable[Target],

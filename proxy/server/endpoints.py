@@ -10,14 +10,16 @@ from typing import Any
 from proxy.billing.books import RETRY_AFTER
 from proxy.config.model import Key
 from proxy.dialects import border
+from proxy.dialects.asked import Asked
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.counting import make_count_plan, told_count
 from proxy.dialects.embeddings import check as check_embedding
 from proxy.dialects.embeddings import make_embedding_plan
 from proxy.dialects.fields import boolean, needed_string
 from proxy.dialects.gemini import native as gemini_native
-from proxy.dialects.plan import Asked, ClientDialect, Plan, make_plan
+from proxy.dialects.plan import Plan, make_plan
 from proxy.dialects.reply import Sealed
+from proxy.dialects.spoken import ClientDialect
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.providers import Provider
 from proxy.relay.call import Call, CannotCount

@@ -11,7 +11,7 @@ from aiohttp import HttpVersion10, web
 from multidict import istr
 
 from proxy.config.model import Network
-from proxy.dialects.chat.encode import write_error as write_chat_error
+from proxy.dialects.chat.shapes import write_error as write_chat_error
 from proxy.dialects.gemini.encode import write_error as write_gemini_error
 from proxy.dialects.messages.encode import write_error as write_messages_error
 from proxy.dialects.responses.shapes import write_error as write_responses_error
@@ -98,11 +98,11 @@ class Exchange:
         if guard.is_last:
             self.delivery.close_after()
 
-    def json(self, status: int, document: Any, fields: bytes = b"") -> None:
+    def json(self, status: int, document: Any) -> None:
         """Answer with a JSON document."""
         self.answering()
         self.record.status = status
-        self.delivery.document(status, fields, orjson.dumps(document))
+        self.delivery.document(status, b"", orjson.dumps(document))
 
     def page(self, body: bytes, kind: bytes) -> None:
         """Answer with a document of the content type ``kind``."""

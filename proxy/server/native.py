@@ -20,7 +20,8 @@ from proxy.config.model import Key, Target
 from proxy.dialects import border
 from proxy.dialects.embeddings import check as check_embedding
 from proxy.dialects.passed import Opaque, Passed, form_of, free
-from proxy.dialects.plan import CLIENTS, ClientDialect, Passing, Plan
+from proxy.dialects.plan import Passing, Plan, pass_on
+from proxy.dialects.spoken import CLIENTS, ClientDialect
 from proxy.dialects.untouched import make_untouched_plan
 from proxy.errors import GatewayError, Kind
 from proxy.providers import RESERVED, Dialect, Provider
@@ -30,6 +31,7 @@ from proxy.server.endpoints import carry, check_books, read_asked, start
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.ownership import hold
+from proxy.server.passed_request import opaque
 from proxy.server.upload import Upload
 
 TEMPLATE = "/{provider}/{path}"
@@ -238,19 +240,8 @@ def _as_it_is(
     request = exchange.request
     kind = request.headers.get("content-type", "application/octet-stream")
     body = upload.opening(None)
-    asked = Opaque(
-        dialect=next(name for name, one in CLIENTS.items() if one.native == place.dialect),
-        body=body,
-        document={},
-        edited=False,
-        model="",
-        stream=False,
-        request_id=exchange.request_id,
-        now=gateway.clock(),
-        mint=partial(gateway.digits.take, 24),
-        recall=lambda _: None,
-        remember=lambda _, __: None,
-    )
+    dialect = next(name for name, one in CLIENTS.items() if one.native == place.dialect)
+    asked = opaque(gateway, exchange, dialect, body)
     has_body = bool(body) or not upload.ended
     passing = Passing(
         content_type=(
@@ -263,18 +254,8 @@ def _as_it_is(
             form_of(status, headers),
             place.provider.flags,
             free,
-            lambda error: gateway.means.frame_error[asked.dialect](error, exchange.request_id),
+            lambda error: gateway.means.frame_error[dialect](error, exchange.request_id),
         ),
-    )
-    plan = Plan(
-        dialect=place.dialect,
-        native=True,
-        path=place.path + _query(exchange.query),
-        body=body,
-        stream=False,
-        dropped=frozenset(),
-        answer=lambda _: Passed("bytes", place.provider.flags, free, lambda __: b""),
-        passing=passing,
         method="GET" if request.method == "HEAD" else request.method,
     )
-    return asked, plan
+    return asked, pass_on(passing, place.dialect, place.path + _query(exchange.query), body)

@@ -13,8 +13,9 @@ from dataclasses import replace
 from proxy.billing.ledger import ReadTooLong
 from proxy.billing.objects import Object
 from proxy.config.model import Key
-from proxy.dialects.plan import CLIENTS, Asked
+from proxy.dialects.asked import Asked
 from proxy.dialects.references import Reference, in_call
+from proxy.dialects.spoken import CLIENTS
 from proxy.errors import GatewayError, Kind, invalid, unknown_object
 from proxy.routing.catalog import Route
 from proxy.server.gateway import Gateway

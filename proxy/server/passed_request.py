@@ -1,14 +1,17 @@
-"""The body of what is passed on: read whole, or as far as says where it goes."""
+"""What is asked where it is passed on: its body read whole, or as far as says where it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from proxy.dialects import appraisal
+from proxy.dialects.appraisal import APPRAISED, NOTHING, Appraisal
 from proxy.dialects.form import Form, boundary_of, content_type_of
+from proxy.dialects.passed import Opaque
 from proxy.dialects.references import FORM, Reference, anywhere, in_form
+from proxy.dialects.spoken import ClientDialect
 from proxy.errors import invalid
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
@@ -58,7 +61,7 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
     """Read the beginning of a form: up to its model, where it must name one, and no further than ``max_body``."""
     server = gateway.config.server
     boundary = boundary_of(kind)
-    wanted = ("model", *appraisal.FORM, *FORM) if surface.named else FORM
+    wanted = ("model", *APPRAISED, *FORM) if surface.named else FORM
     form = Form(boundary, wanted)
     upload = Upload(exchange.request, form, limit=server.max_upload, now=gateway.now)
     await upload.open(server.max_body, ("model",) if surface.named else ())
@@ -73,4 +76,28 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
         content_type=content_type_of(boundary),
         upload=None if upload.ended else upload,
         beginning=upload if upload.ended else None,
+    )
+
+
+def opaque(
+    gateway: Gateway,
+    exchange: Exchange,
+    dialect: ClientDialect,
+    body: bytes = b"",
+    appraisal: Appraisal = NOTHING,
+) -> Opaque:
+    """Return what is asked by a request that nobody here reads as the call of a model; errors are told in ``dialect``."""
+    return Opaque(
+        dialect=dialect,
+        body=body,
+        document={},
+        edited=False,
+        model=exchange.record.model_asked or "",
+        stream=False,
+        request_id=exchange.request_id,
+        now=gateway.clock(),
+        mint=partial(gateway.digits.take, 24),
+        recall=lambda _: None,
+        remember=lambda _, __: None,
+        appraisal=appraisal,
     )

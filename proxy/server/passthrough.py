@@ -19,13 +19,13 @@ from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
 from proxy.config.model import Key
 from proxy.dialects.appraisal import appraise
-from proxy.dialects.chat.encode import error_frame
 from proxy.dialects.chat.native import with_usage_asked
+from proxy.dialects.chat.shapes import error_frame
 from proxy.dialects.completions import Completions
 from proxy.dialects.fields import boolean
 from proxy.dialects.native import with_model
-from proxy.dialects.passed import Form, Opaque, Passed, form_of, free, read_usage
-from proxy.dialects.plan import Passing, Plan, asks_usage
+from proxy.dialects.passed import Form, Opaque, Passed, form_of, read_usage
+from proxy.dialects.plan import Passing, Plan, asks_usage, pass_on
 from proxy.dialects.references import outputs
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
@@ -36,7 +36,7 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.media import Surface
 from proxy.server.ownership import owned, together
-from proxy.server.passed_request import Request, read
+from proxy.server.passed_request import Request, opaque, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
@@ -104,7 +104,8 @@ async def serve(
         paid: Note = partial(batches.book, gateway, key, about)
     else:
         paid = _nothing
-    asked = _asked(gateway, exchange, request, form)
+    size = exchange.request.content_length or len(request.body)
+    asked = opaque(gateway, exchange, "chat", request.body, appraise(form, request.document, size))
     plan = partial(
         _plan, exchange, surface, request, asked, about, paid, as_it_is=within is not None
     )
@@ -155,24 +156,6 @@ async def _carry(
     await (read_on.outlive(gateway, call, running) if outlives else running)
 
 
-def _asked(gateway: Gateway, exchange: Exchange, request: Request, form: str) -> Opaque:
-    size = exchange.request.content_length or len(request.body)
-    return Opaque(
-        dialect="chat",
-        body=request.body,
-        document={},
-        edited=False,
-        model=exchange.record.model_asked or "",
-        stream=False,
-        request_id=exchange.request_id,
-        now=gateway.clock(),
-        mint=partial(gateway.digits.take, 24),
-        recall=lambda _: None,
-        remember=lambda _, __: None,
-        appraisal=appraise(form, request.document, size),
-    )
-
-
 def _plan(
     exchange: Exchange,
     surface: Surface,
@@ -198,19 +181,11 @@ def _plan(
         accept=b"text/event-stream" if streams else _ACCEPT,
         answer=partial(_answer, exchange, surface, asked, note, provider, swallows=swallows),
         lines=_range(exchange),
-    )
-    return Plan(
-        dialect=DIALECT,
-        native=True,
-        path=exchange.path + _query(exchange.query),
-        body=body,
-        stream=streams,
-        dropped=frozenset(),
-        answer=lambda _: Passed("bytes", provider.flags, free, lambda __: b""),
-        passing=passing,
         method="GET" if exchange.request.method == "HEAD" else exchange.request.method,
         subject=about.id if about is not None else None,
     )
+    path = exchange.path + _query(exchange.query)
+    return pass_on(passing, DIALECT, path, body, stream=streams)
 
 
 def _body(request: Request, model: str) -> bytes:

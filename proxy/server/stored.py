@@ -10,7 +10,6 @@ import re
 from proxy.billing.objects import Kind as What
 from proxy.billing.objects import Object
 from proxy.config.model import Key, Target
-from proxy.dialects.plan import Asked
 from proxy.dialects.responses.stored import make_stored_plan
 from proxy.errors import GatewayError, Kind, unknown_object
 from proxy.routing.catalog import Route
@@ -18,6 +17,7 @@ from proxy.server.endpoints import check_closing, start
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
 from proxy.server.ownership import owned
+from proxy.server.passed_request import opaque
 
 _PATH = re.compile(r"/v1/responses/([^/]+)(/cancel|/input_items)?")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -63,21 +63,7 @@ async def _ask(gateway: Gateway, exchange: Exchange, key: Key, one: Object, rest
         exchange.query,
         exchange.request_id,
     )
-    stream = plan(provider, "").stream
-    exchange.record.stream = stream
-    asked = Asked(
-        dialect="responses",
-        body=b"",
-        document={},
-        edited=False,
-        model="",
-        stream=stream,
-        request_id=exchange.request_id,
-        now=gateway.clock(),
-        mint=str,
-        recall=lambda _: None,
-        remember=lambda *_: None,
-    )
+    asked = opaque(gateway, exchange, "responses")
     target = Target(provider=one.provider, model="", order=1, account=one.account)
     route = Route("", (target,), gateway.config.timeouts)
     _, running = start(gateway, exchange, key, asked, route, plan, tokens=None, free=True)

@@ -14,6 +14,8 @@ from proxy.upstream.probe import Heard, exchange, get_request
 
 _LONGEST = 1024 * 1024
 """Bytes of an answer."""
+_DIALECT: Dialect = "openai-chat"
+"""What is asked for in this way has paths of OpenAI's."""
 _AGAIN = (Kind.DISCONNECTED,)
 
 
@@ -26,12 +28,11 @@ async def ask(
     connect: float,
     answer: float,
     agent: bytes,
-    dialect: Dialect = "openai-chat",
 ) -> bytes:
     """Return what ``account`` answers to a GET of ``path``. Times in seconds. Raises GatewayError."""
-    url = provider.url(dialect, path, account.base_url)
+    url = provider.url(_DIALECT, path, account.base_url)
     origin = Origin.of(url, account.proxy)
-    request = get_request(url, origin, dialect, provider.auth, account.api_key, agent)
+    request = get_request(url, origin, _DIALECT, provider.auth, account.api_key, agent)
     heard = Heard(asyncio.get_running_loop(), _LONGEST)
     try:
         await exchange(await _acquired(connections, origin, connect), request, heard, answer)

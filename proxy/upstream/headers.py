@@ -27,25 +27,6 @@ _CREDENTIAL: Mapping[Auth, tuple[bytes, bytes]] = {
 }
 
 
-def outbound(
-    dialect: Dialect,
-    auth: Auth,
-    secret: str | None,
-    client: Mapping[str, str],
-    *,
-    native: bool,
-    stream: bool,
-    agent: bytes,
-) -> list[tuple[bytes, bytes]]:
-    """Return the header lines of a call in ``dialect``, Host and Content-Length apart.
-
-    ``client`` are the client's headers, of which only the dialect's own pass, and only on a ``native`` call.
-    """
-    return account_lines(auth, secret, stream=stream, agent=agent) + client_lines(
-        dialect, client, native=native
-    )
-
-
 def account_lines(
     auth: Auth, secret: str | None, *, stream: bool, agent: bytes
 ) -> list[tuple[bytes, bytes]]:

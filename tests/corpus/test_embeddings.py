@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from proxy.dialects.asked import Asked
 from proxy.dialects.embeddings import make_embedding_plan
-from proxy.dialects.plan import Asked
 from proxy.providers import Provider
 from tests.corpus.recordings import EMBEDDINGS, Recording, absent, load
 

@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from proxy.dialects import repair
-from proxy.dialects.plan import SERVERS
 from proxy.dialects.reply import Upstream
+from proxy.dialects.spoken import SERVERS
 from proxy.errors import GatewayError
 from proxy.providers import DIALECTS, Dialect, Flags
 from tests.corpus import table

@@ -22,10 +22,11 @@ from proxy.billing.ledger import _INSERT, _POISON
 from proxy.config import ConfigError, loads
 from proxy.dialects import border, refusal
 from proxy.dialects import embeddings as vectors
+from proxy.dialects.asked import Asked
 from proxy.dialects.counting import make_count_plan
 from proxy.dialects.fields import boolean
 from proxy.dialects.gemini import native as gemini_native
-from proxy.dialects.plan import Asked, dropped_header, make_plan
+from proxy.dialects.plan import dropped_header, make_plan
 from proxy.dialects.sse import Event, Splitter, is_json, parse_block
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Dialect, Flags, Provider

@@ -12,6 +12,7 @@ from proxy.dialects.answer import Translation, Whole
 from proxy.dialects.chat import decode as chat_decode
 from proxy.dialects.chat import encode as chat_encode
 from proxy.dialects.chat import read as chat_read
+from proxy.dialects.chat import shapes as chat_shapes
 from proxy.dialects.chat import write as chat_write
 from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Conversation
@@ -29,6 +30,8 @@ from proxy.dialects.reply import Encoder, Meter, Reply, Upstream, Written
 from proxy.dialects.responses import decode as responses_decode
 from proxy.dialects.responses import encode as responses_encode
 from proxy.dialects.responses import read as responses_read
+from proxy.dialects.responses import shapes as responses_shapes
+from proxy.dialects.responses import whole as responses_whole
 from proxy.dialects.responses import write as responses_write
 from proxy.dialects.restored import Restored
 from proxy.dialects.turn import Decoder, Turn
@@ -66,6 +69,13 @@ class Spoken:
     write_error: Callable[[GatewayError, str], Json]
 
 
+def _read_gemini(body: Json, context: Json) -> Conversation:
+    conversation = gemini_read.read_request(body)
+    # Its clients say it in the path.
+    conversation.stream = bool(context.get("stream"))
+    return conversation
+
+
 SPOKEN: dict[Dialect, Spoken] = {
     "openai-chat": Spoken(
         lambda body, context: chat_read.read_request(body),
@@ -75,8 +85,8 @@ SPOKEN: dict[Dialect, Spoken] = {
         chat_decode.read_usage,
         chat_encode.Encoder,
         chat_encode.write_answer,
-        chat_encode.write_usage,
-        chat_encode.write_error,
+        chat_shapes.write_usage,
+        chat_shapes.write_error,
     ),
     "anthropic": Spoken(
         lambda body, context: messages_read.read_request(body),
@@ -96,12 +106,12 @@ SPOKEN: dict[Dialect, Spoken] = {
         responses_decode.Decoder,
         responses_decode.read_usage,
         responses_encode.Encoder,
-        responses_encode.write_answer,
-        responses_encode.write_usage,
-        responses_encode.write_error,
+        responses_whole.write_answer,
+        responses_shapes.write_usage,
+        responses_shapes.write_error,
     ),
     "gemini": Spoken(
-        lambda body, context: gemini_read.read_request(body, stream=bool(context.get("stream"))),
+        _read_gemini,
         "contents",
         gemini_write.write_request,
         gemini_decode.Decoder,

@@ -15,18 +15,19 @@ import pytest
 from proxy.billing.prices import Price, cost_micro
 from proxy.dialects import capabilities, repair
 from proxy.dialects.answer import Answer
+from proxy.dialects.asked import Asked
 from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.messages.splice import MessagesSplice
 from proxy.dialects.names import Names, call_id_for, name_for
 from proxy.dialects.native import with_model
-from proxy.dialects.plan import Asked, Plan, choose_dialect, make_plan
+from proxy.dialects.plan import Plan, choose_dialect, make_plan
 from proxy.dialects.reply import Upstream
 from proxy.dialects.sse import Event, Splitter
 from proxy.errors import GatewayError, Kind
 from proxy.providers import BUILTIN, Dialect, Provider
 from proxy.relay.attempt import Attempt, Refused
 from proxy.server.exchange import _error_fields
-from proxy.upstream.headers import outbound
+from proxy.upstream.headers import account_lines, client_lines
 from proxy.usage import Usage, estimate_tokens, inclusive
 from tests.golden.cases import Case, agree, difference, identifiers, load
 from tests.golden.dialects import (
@@ -560,14 +561,15 @@ def _request_headers(given: Json) -> dict[str, str]:
         if row is not None
         else {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}.get(upstream, "bearer")
     )
-    sent = outbound(
-        upstream,
+    sent = account_lines(
         auth,  # type: ignore[arg-type]  # one of the literals
         given["account_key"],
-        {name.lower(): value for name, value in given.get("headers", {}).items()},
-        native=given.get("native", False),
         stream=given.get("stream", False),
         agent=b"splice",
+    ) + client_lines(
+        upstream,
+        {name.lower(): value for name, value in given.get("headers", {}).items()},
+        native=given.get("native", False),
     )
     return {name.decode().lower(): value.decode() for name, value in sent}
 

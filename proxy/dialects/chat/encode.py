@@ -8,38 +8,32 @@ stream: OpenAI's SDK refuses a list that comes twice without.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from proxy.dialects import envelope
+from proxy.dialects.chat.shapes import (
+    Object,
+    client_id,
+    cost_members,
+    encrypted_detail,
+    error_frame,
+    extra_content,
+    finish_reason,
+    picture,
+    write_usage,
+)
 from proxy.dialects.collected import Choice, Collected
 from proxy.dialects.conversation import Call, Image, Redacted, Refusal, Thinking
 from proxy.dialects.reply import Meter, Reply, Sealed
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError, Kind
-from proxy.money import usd
 from proxy.usage import Usage
-
-Object = dict[str, Any]
 
 HEARTBEAT: bytes | None = b": keep-alive\n\n"
 
 _DONE = b"data: [DONE]\n\n"
-_ID = "chatcmpl-"
-_FOREIGN_IDS = (_ID, "msg_", "resp_")
-_OPENAI_REASONING = "openai-responses-v1"
-_REASONS: dict[StopReason, str] = {
-    StopReason.STOP: "stop",
-    StopReason.STOP_SEQUENCE: "stop",
-    StopReason.LENGTH: "length",
-    StopReason.CONTEXT: "length",
-    StopReason.TOOL_CALLS: "tool_calls",
-    StopReason.FILTER: "content_filter",
-    StopReason.PAUSE: "length",
-    StopReason.COMPACTION: "stop",
-    StopReason.BROKEN: "stop",
-}
 # Every provider's word for a service tier, and OpenAI's; what is not here is not told.
 _TIERS = {
     "standard": "default",
@@ -91,7 +85,7 @@ class Encoder:
         if self._head:
             return
         reply = self._reply
-        self.answer_id = _client_id(answer_id, reply)
+        self.answer_id = client_id(answer_id, reply)
         told = orjson.dumps(
             {
                 "id": self.answer_id,
@@ -198,7 +192,7 @@ class Encoder:
         if self._hidden:
             return
         self.committed = True
-        self._field("images", [{"index": self._image, **_image(mime, data)}])
+        self._field("images", [{"index": self._image, **picture(mime, data)}])
         self._image += 1
 
     def tool_call(self, index: int, call_id: str, name: str, signature: str = "") -> None:
@@ -217,7 +211,7 @@ class Encoder:
         entry = orjson.dumps({"index": index, "id": call_id, "type": kind})[:-1]
         named = b',"%b":{"name":%b,"%b":' % (kind.encode(), orjson.dumps(name), field.encode())
         before = self._delta + b'"tool_calls":[' + entry + named
-        after = b"}" + _extra_content(signature) + b"}]" + _END
+        after = b"}" + extra_content(signature) + b"}]" + _END
         self._open(index, _Opening(before + b'""' + after, before, after))
         self._arguments[index] = (
             b'%b"tool_calls":[{"index":%d,"%b":{"%b":'
@@ -246,7 +240,7 @@ class Encoder:
             self.call_done(index)
         if reason is StopReason.FILTER and detail and not self._refused:
             self._field("refusal", detail)
-        told = _finish_reason(reason, self._reply)
+        told = finish_reason(reason, self._reply)
         self.frames.append(self._delta + b'},"finish_reason":"' + told.encode() + b'"}]}\n\n')
         if self._reply.include_usage:
             usage = self._meter.usage(self._reply.estimate_input)
@@ -271,7 +265,7 @@ class Encoder:
         self.frames.append(self._delta + orjson.dumps({name: value})[1:-1] + _END)
 
     def _encrypted(self, data: str) -> None:
-        self._field("reasoning_details", [{"index": self._detail, **_encrypted_detail(data)}])
+        self._field("reasoning_details", [{"index": self._detail, **encrypted_detail(data)}])
         self._detail += 1
 
     def _open_legacy(self, index: int, name: str) -> None:
@@ -331,7 +325,7 @@ class _Seals:
 def write_answer(collected: Collected, reply: Reply, usage: Usage) -> Object:
     """Return the document of a whole answer."""
     document: Object = {
-        "id": _client_id(collected.answer_id, reply),
+        "id": client_id(collected.answer_id, reply),
         "object": "chat.completion",
         "created": reply.created,
         "model": reply.model,
@@ -353,7 +347,7 @@ def _choice(index: int, choice: Choice, reply: Reply) -> Object:
     return {
         "index": index,
         "message": _message(choice, reply),
-        "finish_reason": _finish_reason(reason, reply),
+        "finish_reason": finish_reason(reason, reply),
         "logprobs": None,
     }
 
@@ -365,7 +359,9 @@ def _message(choice: Choice, reply: Reply) -> Object:
     if not refused and choice.reason is StopReason.FILTER:
         refused = choice.detail or ""
     images = [
-        _image(part.mime or "", part.data or "") for part in choice.parts if isinstance(part, Image)
+        picture(part.mime or "", part.data or "")
+        for part in choice.parts
+        if isinstance(part, Image)
     ]
     message: Object = {"role": "assistant", "content": choice.text or (None if calls else "")}
     if thought:
@@ -406,7 +402,7 @@ def _sealed_fields(choice: Choice) -> Object:
         opaque = part.signature if isinstance(part, Thinking) else part.data
         encrypted = envelope.open_for("oai", opaque)
         if encrypted is not None:
-            details.append(_encrypted_detail(encrypted))
+            details.append(encrypted_detail(encrypted))
         elif isinstance(part, Redacted):
             blocks.append({"type": "redacted_thinking", "data": opaque})
         elif opaque:
@@ -434,74 +430,3 @@ def _remember(choice: Choice, calls: list[Object], reply: Reply) -> None:
                 return
             case _:
                 pass
-
-
-# Small shapes.
-
-
-def write_usage(usage: Usage) -> Object:
-    """Return ``usage`` in OpenAI's terms: prompt tokens include cached ones. Audio is told where there was any."""
-    prompt = {"cached_tokens": usage.cache_read, "cache_write_tokens": usage.cache_writes}
-    completion = {"reasoning_tokens": usage.reasoning}
-    if usage.audio_input:
-        prompt["audio_tokens"] = usage.audio_input
-    if usage.audio_output:
-        completion["audio_tokens"] = usage.audio_output
-    return {
-        "prompt_tokens": usage.input_total,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.total,
-        "prompt_tokens_details": prompt,
-        "completion_tokens_details": completion,
-    }
-
-
-def cost_members(price_micro: int) -> bytes:
-    """Return the members of a usage that tell what the key pays: by the name that OpenRouter has made common, and exactly."""
-    return b'"cost":%b,"cost_micro":%d' % (usd(price_micro).encode(), price_micro)
-
-
-def write_error(error: GatewayError, request_id: str) -> Object:
-    """Return the body of an HTTP error. The request id is in its headers, OpenAI's shape has no place for it."""
-    del request_id
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.row.openai_type,
-            "param": error.param,
-            "code": error.code,
-        }
-    }
-
-
-def error_frame(error: GatewayError, request_id: str) -> bytes:
-    """Return the frame that ends a stream with ``error``; nothing follows it."""
-    return b"data: " + orjson.dumps(write_error(error, request_id)) + b"\n\n"
-
-
-def _client_id(answer_id: str, reply: Reply) -> str:
-    for prefix in _FOREIGN_IDS:
-        if answer_id.startswith(prefix):
-            answer_id = answer_id[len(prefix) :]
-            break
-    return _ID + (answer_id or reply.mint())
-
-
-def _finish_reason(reason: StopReason, reply: Reply) -> str:
-    told = _REASONS[reason]
-    return "function_call" if told == "tool_calls" and reply.legacy_functions else told
-
-
-def _extra_content(signature: str) -> bytes:
-    seal = envelope.open_for("gem", signature)
-    if seal is None:
-        return b""
-    return b"," + orjson.dumps({"extra_content": {"google": {"thought_signature": seal}}})[1:-1]
-
-
-def _encrypted_detail(data: str) -> Object:
-    return {"type": "reasoning.encrypted", "data": data, "format": _OPENAI_REASONING}
-
-
-def _image(mime: str, data: str) -> Object:
-    return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{data}"}}

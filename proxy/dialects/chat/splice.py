@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from proxy.dialects.chat.decode import read_usage
-from proxy.dialects.chat.encode import cost_members, error_frame
+from proxy.dialects.chat.shapes import cost_members, error_frame
 from proxy.dialects.depth import MAX_DEPTH, exceeds
 from proxy.dialects.splice import LEARNABLE, Splice, reframed, said_in, text_at
 from proxy.dialects.sse import parse_block

@@ -86,13 +86,13 @@ _TIERS = {"standard": "default", "flex": "flex", "priority": "priority", "unspec
 _LEVELS: dict[str, Effort] = {word.upper(): word for word in get_args(Effort)}
 
 
-def read_request(body: dict[str, Any], *, stream: bool = False) -> Conversation:
-    """Return what ``body`` asks; ``stream`` is the path's.
+def read_request(body: dict[str, Any]) -> Conversation:
+    """Return what ``body`` asks. Whether it is to be streamed stands in the path.
 
     Raises GatewayError 400 with the path of the field that is not what it must be.
     """
     root = Fields(body, "")
-    conversation = Conversation(stream=stream, include_usage=True)
+    conversation = Conversation(include_usage=True)
     _refuse(root, "continuationToken")
     conversation.system = read_system(root.object("systemInstruction"))
     _read_contents(root, conversation)

@@ -1,4 +1,4 @@
-"""A model's turn as Responses events, and as a whole response object.
+"""A model's turn as Responses events.
 
 Rules that hold here:
 
@@ -17,8 +17,7 @@ from typing import Any
 
 import orjson
 
-from proxy.dialects.collected import Collected
-from proxy.dialects.conversation import Call, Image, Part, Redacted, Refusal, Text, Thinking
+from proxy.dialects.conversation import Call, Redacted, Thinking
 from proxy.dialects.reply import Meter, Reply, Sealed
 from proxy.dialects.responses.read import ECHO_DEFAULTS
 from proxy.dialects.responses.shapes import (
@@ -26,14 +25,11 @@ from proxy.dialects.responses.shapes import (
     sealed,
     summary_of,
     told_error,
-    write_error,
     write_usage,
 )
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError, Kind
 from proxy.usage import Usage
-
-__all__ = ["HEARTBEAT", "Encoder", "error_frame", "write_answer", "write_error", "write_usage"]
 
 HEARTBEAT: bytes | None = b": keep-alive\n\n"
 
@@ -461,45 +457,9 @@ class Encoder:
 _ARGUMENTS = {False: "function_call_arguments", True: "custom_tool_call_input"}
 
 
-def write_answer(collected: Collected, reply: Reply, usage: Usage) -> dict[str, Any]:
-    """Return the response object of a whole answer: the one in which a stream of it would end."""
-    encoder = Encoder(reply, Meter())
-    encoder.begin(collected.model, collected.answer_id)
-    first = collected.choices[0]
-    for index, part in enumerate(first.parts):
-        _play(part, index, encoder)
-    encoder.usage(usage)
-    encoder.end(first.reason, first.stop_sequence, first.detail)
-    # What broke off before it said anything has been failed by its decoder.
-    assert encoder.response is not None
-    return encoder.response
-
-
 def error_frame(error: GatewayError, request_id: str) -> bytes:
     """Return the event that ends a stream of which nothing has gone out but heartbeats."""
     reply = Reply(
         model="", created=0, request_id=request_id, mint=lambda: request_id.removeprefix("req_")
     )
     return Encoder(reply, Meter()).error_frame(error, request_id)
-
-
-def _play(part: Part, index: int, encoder: Encoder) -> None:
-    match part:
-        case Text(text=text):
-            encoder.text(text)
-        case Refusal(text=text):
-            encoder.refusal(text)
-        case Thinking(text=text, signature=signature):
-            encoder.thinking(text)
-            if signature:
-                encoder.signature(signature)
-        case Redacted(data=data):
-            encoder.redacted(data)
-        case Call():
-            encoder.tool_call(index, part.id, part.name, part.signature)
-            encoder.arguments(index, part.arguments)
-            encoder.call_done(index)
-        case Image(data=str(data)):
-            encoder.image(part.mime or "image/png", data)
-        case _:  # a model says nothing else
-            return

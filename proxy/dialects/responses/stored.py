@@ -6,15 +6,14 @@ Nothing of it is billed a second time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import orjson
-
-from proxy.dialects.answer import Answer, WholeSplice
-from proxy.dialects.plan import Plan
+from proxy.dialects.passed import Passed, form_of, free
+from proxy.dialects.plan import Passing, Plan, pass_on
 from proxy.dialects.responses.splice import ResponsesSplice
+from proxy.dialects.untouched import Watched
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Provider
 from proxy.usage import Usage
@@ -43,41 +42,33 @@ def make_stored_plan(
     stream = method == "GET" and not rest and asks_stream(query)
 
     def plan(provider: Provider, _: str) -> Plan:
-        def answer(is_document: bool) -> Answer:  # noqa: FBT001 - what a plan's answer is called with
-            if is_document or not stream:
-                return Told(lambda _: None, lambda: 0)
-            return Replay(request_id, provider.flags, lambda: 0)
+        def answer(status: int, headers: Mapping[bytes, bytes]) -> Passed:
+            if stream and form_of(status, headers) == "events":
+                return Watched(Replay(request_id, provider.flags, lambda: 0), provider.flags, free)
+            return Told("document", provider.flags, free, lambda _: b"")
 
-        return Plan(
-            dialect="openai-responses",
-            native=True,
-            path=f"/v1/responses/{name}{rest}" + (f"?{wanted}" if wanted else ""),
-            body=b"",
-            stream=stream,
-            dropped=frozenset(),
+        passing = Passing(
+            content_type=None,
+            accept=b"text/event-stream" if stream else b"application/json",
             answer=answer,
             method=method,
             subject=name,
         )
+        path = f"/v1/responses/{name}{rest}" + (f"?{wanted}" if wanted else "")
+        return pass_on(passing, "openai-responses", path, b"", stream=stream)
 
     return plan
 
 
-class Told(WholeSplice):
-    """A document of the store."""
+class Told(Passed):
+    """A document of the store, which is an object whatever it tells."""
 
     def finish(self) -> bytes:
-        self.ended = True
-        body = b"".join(self._gathered)
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            document = None
-        if not isinstance(document, dict):
+        if not self.committed and not b"".join(self._gathered).lstrip().startswith(b"{"):
+            self.ended = True
             self.error = GatewayError(Kind.MALFORMED, evidence="a stored response that is no JSON")
             return b""
-        self.committed = True
-        return body
+        return super().finish()
 
     def usage(self) -> Usage:
         return Usage()

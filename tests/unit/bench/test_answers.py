@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from bench.answers import ANSWERS, MARK, TEXTS, TOKENS
-from proxy.dialects.plan import SERVERS
+from proxy.dialects.spoken import SERVERS
 from proxy.dialects.sse import Splitter
 from proxy.providers import Dialect, Flags
 from tests.unit.dialects.transcript import Transcript

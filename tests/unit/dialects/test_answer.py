@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.dialects.answer import MAX_HOPS, WholeSplice
-from proxy.dialects.plan import Asked, make_plan
+from proxy.dialects.asked import Asked
+from proxy.dialects.plan import make_plan
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
 from proxy.usage import Usage

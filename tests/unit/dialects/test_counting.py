@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from proxy.dialects.asked import Asked
 from proxy.dialects.counting import make_count_plan
-from proxy.dialects.plan import Asked
 from proxy.providers import BUILTIN, Flags, Provider
 
 DOCUMENT = True

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from proxy.dialects.asked import Asked
 from proxy.dialects.embeddings import check, make_embedding_plan
-from proxy.dialects.plan import Asked, Plan
+from proxy.dialects.plan import Plan
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Provider
 from proxy.usage import Usage

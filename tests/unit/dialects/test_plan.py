@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from proxy.dialects.answer import Translation, Whole, WholeSplice
+from proxy.dialects.asked import Asked
 from proxy.dialects.chat.splice import ChatSplice
 from proxy.dialects.gemini.splice import GeminiSplice
 from proxy.dialects.messages.splice import MessagesSplice
-from proxy.dialects.plan import Asked, choose_dialect, continued, dropped_header, make_plan
+from proxy.dialects.plan import choose_dialect, continued, dropped_header, make_plan
 from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.errors import GatewayError, Kind
 from proxy.providers import BUILTIN, Provider

@@ -185,10 +185,6 @@ def test_an_error_inside_a_200_says_so_in_words(told, kind):
     assert classify_event(told).kind is kind
 
 
-def test_a_status_that_is_known_otherwise_counts():
-    assert classify_event("x", 429).kind is Kind.RATE_LIMIT
-
-
 KEYS = [
     "error",
     "detail",

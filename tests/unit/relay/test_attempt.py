@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.dialects.plan import Asked, make_plan
+from proxy.dialects.asked import Asked
+from proxy.dialects.plan import make_plan
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Provider
 from proxy.relay.attempt import MAX_DOCUMENT, MAX_HELD, Attempt, Delivered, Refused

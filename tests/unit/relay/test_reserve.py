@@ -15,7 +15,7 @@ from proxy.billing.prices import Price
 from proxy.billing.tariff import Quote
 from proxy.billing.wallets import Drawn, Wallets
 from proxy.config.model import Key
-from proxy.dialects.plan import Asked
+from proxy.dialects.asked import Asked
 from proxy.errors import GatewayError, Kind
 from proxy.relay.reserve import LEAST, STEP, UNASKED, Priced, Reserve
 from proxy.usage import Usage

@@ -9,14 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.dialects.chat.decode import Decoder
-from proxy.dialects.chat.encode import (
-    HEARTBEAT,
-    Encoder,
-    error_frame,
-    write_answer,
-    write_error,
-    write_usage,
-)
+from proxy.dialects.chat.encode import HEARTBEAT, Encoder, write_answer
+from proxy.dialects.chat.shapes import error_frame, write_error, write_usage
 from proxy.dialects.collected import Collected
 from proxy.dialects.conversation import Call, Redacted, Thinking
 from proxy.dialects.reply import Meter, Reply

@@ -36,8 +36,8 @@ from proxy.errors import GatewayError, Kind
 HELLO = [{"role": "user", "parts": [{"text": "Hi"}]}]
 
 
-def read(body, *, stream=False):
-    return read_request(body, stream=stream)
+def read(body):
+    return read_request(body)
 
 
 def read_parts(*parts, role="user"):
@@ -76,12 +76,9 @@ def test_roles_are_user_and_model_and_a_missing_one_is_the_user():
     ]
 
 
-def test_the_method_says_whether_it_streams_and_usage_always_comes():
-    streamed = read({"contents": HELLO, "model": "models/m"}, stream=True)
-    assert streamed == Conversation(
-        turns=[Turn("user", [Text("Hi")])], stream=True, include_usage=True
-    )
-    assert not read({"contents": HELLO}).stream
+def test_usage_always_comes():
+    told = read({"contents": HELLO, "model": "models/m"})
+    assert told == Conversation(turns=[Turn("user", [Text("Hi")])], include_usage=True)
 
 
 def test_both_spellings_of_a_key_are_read():

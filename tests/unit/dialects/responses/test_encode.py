@@ -13,15 +13,10 @@ from proxy.dialects.conversation import Call, Conversation, File, Redacted, Thin
 from proxy.dialects.envelope import wrap_blocks
 from proxy.dialects.reply import Meter, Reply, Sealed, reply_facts
 from proxy.dialects.responses.decode import Decoder
-from proxy.dialects.responses.encode import (
-    HEARTBEAT,
-    Encoder,
-    error_frame,
-    write_answer,
-    write_error,
-    write_usage,
-)
+from proxy.dialects.responses.encode import HEARTBEAT, Encoder, error_frame
 from proxy.dialects.responses.read import read_request
+from proxy.dialects.responses.shapes import write_error, write_usage
+from proxy.dialects.responses.whole import write_answer
 from proxy.dialects.sse import Splitter
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError, Kind

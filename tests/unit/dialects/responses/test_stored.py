@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from proxy.dialects.passed import HELD
 from proxy.dialects.responses.shapes import kept
 from proxy.dialects.responses.stored import make_stored_plan
 from proxy.errors import Kind
@@ -13,11 +14,22 @@ from proxy.providers import BUILTIN
 from proxy.usage import Usage
 
 OPENAI = BUILTIN["openai"]
+USED = {"input_tokens": 3, "output_tokens": 4}
 FAILED = {"id": "resp_1", "status": "failed", "error": {"code": "server_error", "message": "No."}}
+
+
+JSON = {b"content-type": b"application/json"}
+EVENTS = {b"content-type": b"text/event-stream"}
 
 
 def planned(method="GET", rest="", query=""):
     return make_stored_plan(method, "resp_1", rest, query, "req_1")(OPENAI, "")
+
+
+def answered(query="", headers=JSON):
+    passing = planned(query=query).passing
+    assert passing is not None
+    return passing.answer(200, headers)
 
 
 @pytest.mark.parametrize(
@@ -39,16 +51,23 @@ def test_a_question_goes_on_without_the_key(method, rest, query, path, stream):
 
 @pytest.mark.parametrize("query", ["", "stream=true"])
 def test_a_document_is_told_as_it_is_and_costs_nothing(query):
-    answer = planned(query=query).answer(True)  # noqa: FBT003 - it is a document
+    answer = answered(query)
     body = json.dumps(FAILED).encode()
     assert answer.feed(body[:9]) + answer.feed(body[9:]) == b""
     assert (answer.finish(), answer.error, answer.committed) == (body, None, True)
     assert (answer.usage(), list(answer.made)) == (Usage(), [])
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]"])
+def test_nor_does_a_long_one_of_which_only_the_end_is_looked_at():
+    body = json.dumps({"id": "resp_1", "output": ["x" * HELD], "usage": USED}).encode()
+    answer = answered()
+    assert answer.feed(body) == body
+    assert (answer.finish(), answer.error, answer.usage()) == (b"", None, Usage())
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"{"])
 def test_what_is_no_document_is_an_error(body):
-    answer = planned().answer(True)  # noqa: FBT003
+    answer = answered()
     answer.feed(body)
     assert answer.finish() == b""
     assert answer.error is not None
@@ -60,17 +79,18 @@ def event(document):
 
 
 def test_a_failure_is_the_end_of_a_replay_as_it_was_of_the_stream():
-    answer = planned(query="stream=true").answer(False)  # noqa: FBT003
+    answer = answered("stream=true", EVENTS)
     failed = event({"type": "response.failed", "sequence_number": 4, "response": FAILED})
     assert answer.feed(failed) + answer.finish() == failed
     assert (answer.error, answer.ended, answer.usage()) == (None, True, Usage())
 
 
 def test_a_replay_that_is_cut_is_an_error():
-    answer = planned(query="stream=true").answer(False)  # noqa: FBT003
+    answer = answered("stream=true", EVENTS)
     delta = event({"type": "response.output_text.delta", "sequence_number": 4, "delta": "He"})
     assert answer.feed(delta) == delta
-    assert b"response.failed" in answer.finish() or b"event: error" in answer.finish()
+    told = answer.finish()
+    assert b"response.failed" in told or b"event: error" in told
     assert answer.error is not None
 
 
