@@ -171,18 +171,23 @@ def _json(entry: dict[str, Any]) -> bytes:
 
 def _text(entry: dict[str, Any]) -> bytes:
     told = " ".join(
-        f"{name}={value if name == 'exception' else _printable(str(value))}"
+        f"{name}={value}"
         for name, value in entry.items()
-        if name not in ("ts", "level", "msg")
+        if name not in ("ts", "level", "msg", "exception")
     )
-    message = _printable(entry["msg"])
-    return f"{entry['ts'][11:23]} {entry['level']:<7} {message} {told}".rstrip().encode(
-        "utf-8", "replace"
-    )
+    line = _shown(f"{entry['ts'][11:23]} {entry['level']:<7} {entry['msg']} {told}".rstrip())
+    if "exception" in entry:
+        traceback_lines = str(entry["exception"]).rstrip().split("\n")
+        line = "\n".join(
+            [f"{line} exception={traceback_lines[0]}", *map(_shown, traceback_lines[1:])]
+        )
+    return line.encode("utf-8", "replace")
 
 
-def _printable(text: str) -> str:
-    """Return ``text`` on one line, and without anything that a terminal would obey: some of it is a stranger's."""
+def _shown(text: str) -> str:
+    """Return ``text`` as one line that does nothing to a terminal: a client may write lines of its own, or move the cursor."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

@@ -15,6 +15,7 @@ from proxy.relay.tally import Tally
 from proxy.relay.way import Ways
 from proxy.routing.catalog import Catalog
 from proxy.server import routes
+from proxy.server.certificate import expiry
 from proxy.server.listeners import CannotListen, tls_context
 
 
@@ -63,18 +64,20 @@ def adopt_keys(config: Config, directory: Directory) -> None:
     directory.roster.adopt({key.name: key.hash for key in config.keys}, config.keys_policy.prefix)
 
 
-def renew_certificate(config: Config, context: ssl.SSLContext | None) -> None:
-    """Read the certificate that ``config`` names into ``context``, for the connections to come.
+def renew_certificate(config: Config, context: ssl.SSLContext | None) -> float | None:
+    """Read the certificate that ``config`` names into ``context``, for the connections to come; return when it ends.
 
     Raises ConfigError for files that are no certificate, and where TLS would begin or end: a listener cannot change that.
     """
     if (config.server.tls is None) != (context is None):
         raise ConfigError("server.tls: found a change from or to plain HTTP, which needs a restart")
     if config.server.tls is None or context is None:
-        return
+        return None
     try:
         # Tried on a context of its own first: half of a pair would break the one that serves.
         tls_context(config.server.tls)
-    except CannotListen as error:
+        ends = expiry(config.server.tls.cert_file)
+        context.load_cert_chain(config.server.tls.cert_file, config.server.tls.key_file)
+    except (CannotListen, OSError, ValueError) as error:
         raise ConfigError(f"server.tls: {error}") from error
-    context.load_cert_chain(config.server.tls.cert_file, config.server.tls.key_file)
+    return ends

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from proxy.app import shares
@@ -29,6 +30,7 @@ from proxy.billing.ledger import ReadTooLong
 from proxy.config import Change, Config, ConfigError, admin_socket, changes, load
 from proxy.log import Log
 from proxy.notify import Notifier
+from proxy.relay.call import Call
 from proxy.relay.settlement import Settlement
 from proxy.routing.catalog import Catalog
 from proxy.server.admin import Admin
@@ -134,7 +136,7 @@ class Running:
             name: [one.fileno() for one in found]
             for name, found in (named | named_private | {own.name: [own.socket]}).items()
         }
-        limits = Limits(body=config.server.max_body)
+        limits = Limits(body=config.server.max_body, client_write=config.timeouts.client_write)
         server = Server(self.gateway.handle, limits=limits, trusted=config.server.trusted_proxies)
         admin = Admin(self.gateway)
         network = Server(admin.over_network, limits=limits)
@@ -188,25 +190,33 @@ class Running:
             raise ConfigError("found no file that the configuration was read from")
         metrics = gateway.means.metrics
         metrics.config_taken.set((), 0)
-        config = await asyncio.to_thread(load, before.path, self._environ)
+        config, means = await asyncio.to_thread(self._read, before.path)
         async with gateway.directory.unchanging():
             check_keys(config, gateway.directory)
-            renew_certificate(config, self._tls)
-            self._adopt(config)
+            # The last that can fail.
+            ends = renew_certificate(config, self._tls)
+            self._adopt(config, means)
         metrics.config_taken.set((), 1)
         metrics.config_taken_at.set((), gateway.clock())
-        if config.server.tls is not None:
-            metrics.certificate_ends.set((), expiry(config.server.tls.cert_file))
+        if ends is not None:
+            metrics.certificate_ends.set((), ends)
         return changes(before, config)
 
-    def _adopt(self, config: Config) -> None:
-        """Go by ``config`` from now on. Nothing awaits here: a request sees the old configuration or the new one."""
+    def _read(self, path: Path) -> tuple[Config, dict[str, Any]]:
+        config = load(path, self._environ)
+        return config, chosen(config)
+
+    def _adopt(self, config: Config, means: dict[str, Any]) -> None:
+        """Go by ``config``, which has chosen ``means``, from now on.
+
+        Nothing awaits here, and nothing fails: a request sees the old configuration or the new one.
+        """
         gateway = self.gateway
         now = gateway.now()
         gateway.pool.adopt(config, now, gateway.clock())
         gateway.key_limits.adopt(config.models, config.limits.concurrency)
         gateway.means.wallets.adopt(config.keys)
-        gateway.means = replace(gateway.means, **chosen(config))
+        gateway.means = replace(gateway.means, **means)
         gateway.catalog = Catalog(config)
         self._settlement.tally = tally(config, gateway.catalog, gateway.means.metrics)
         gateway.keyring.adopt(config.keys)
@@ -218,6 +228,8 @@ class Running:
             self.census.adopt()
         self._log.level = config.logging.level
         self._servers[0].trust(config.server.trusted_proxies)
+        for server in self._servers:
+            server.client_write = config.timeouts.client_write
         # Somebody may have waited for just this.
         gateway.means.queue.wake()
 
@@ -368,10 +380,24 @@ class Running:
     def _look_at_calls(self, now: float) -> None:
         # Not in the loop of the sweep: its frame would hold the last call, and its body, while it sleeps.
         for call in list(self.gateway.calls):
-            call.sweep(now)
-            record = call.progress(now)
-            if record is not None:
-                self._books.progress(record.row(self.gateway.clock()))
+            try:
+                self._look_at(call, now)
+            except Exception as error:  # noqa: BLE001 - a call's boundary: its fault must not end the times of all the others
+                self._log.failure(
+                    "a call failed when it was looked at",
+                    error,
+                    request_id=call.record.request_id,
+                )
+                if not call.delivery.finished:
+                    # Else the connection is another's by now.
+                    call.delivery.abort()
+                call.task.cancel()
+
+    def _look_at(self, call: Call, now: float) -> None:
+        call.sweep(now)
+        record = call.progress(now)
+        if record is not None:
+            self._books.progress(record.row(self.gateway.clock()))
 
 
 def _flat(named: Mapping[str, list[socket.socket]]) -> list[socket.socket]:

@@ -173,7 +173,11 @@ class Books:
         try:
             record = encode(PROGRESS, row)
         except TypeError:
-            record = encode(PROGRESS, cleaned(row))
+            try:
+                record = encode(PROGRESS, cleaned(row))
+            except TypeError:
+                # It is in quarantine when it has ended; until then there is nothing to note.
+                return
         request_id = row[REQUEST_ID]
         if isinstance(request_id, str):
             before = self._journal.end

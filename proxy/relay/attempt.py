@@ -95,25 +95,24 @@ class Attempt:
         connection: Connection,
         loop: asyncio.AbstractEventLoop,
         *,
-        answer: Answer | None = None,
-        committed: bool = False,
+        after: Attempt | None = None,
         secret: Secret | None = None,
     ) -> None:
-        """``secret`` is what the upstream is called with: some say it back."""
+        """``after`` is the one whose answer this one continues; ``secret`` is what the upstream is called with: some say it back."""
         self._host = host
         self._secret = secret
         self._plan = plan
         self._now: Callable[[], float] = loop.time
         self._refusal: list[bytes] | None = None
         self.status = 0
-        self._held: list[bytes] = []
+        self._held: list[bytes] = [] if after is None else after._held[:]  # noqa: SLF001 - another of its kind
         self._held_reads = 0
         self._held_size = 0
         self._size = 0
-        self.answer = answer
-        self.committed = committed
+        self.answer: Answer | None = None if after is None else after.answer
+        self.committed: bool = after is not None and after.committed
         self._write = host.delivery.write
-        self._flowing = answer if committed else None
+        self._flowing = self.answer if self.committed else None
         """The answer whose bytes go on as they come: content has come, and the end has not."""
         self.connection = connection
         self.headers: dict[bytes, bytes] = {}
@@ -126,6 +125,24 @@ class Attempt:
     def has_content(self) -> bool:
         """Content has come: not only metadata, of which the client has got what could not be held back."""
         return self.answer is not None and self.answer.committed
+
+    @property
+    def is_whole(self) -> bool:
+        """A document has come, to its end, and is not with the client yet."""
+        outcome = self.outcome
+        if not outcome.done() or outcome.cancelled():
+            return False
+        found = outcome.result()
+        return isinstance(found, Delivered) and found.document is not None
+
+    @property
+    def was_at_work(self) -> bool:
+        """The upstream had the request and had not refused it when the client left.
+
+        Of what is passed on nobody knows what it uses before an answer has begun.
+        """
+        is_known = self.answer is not None or self._plan.passing is None
+        return self.outcome.cancelled() and self.status < 300 and is_known
 
     # What the connection tells.
 
@@ -203,7 +220,7 @@ class Attempt:
         out = answer.finish()
         if answer.continuation is not None:
             if out:
-                self._forward(out)
+                self._forward(self._released() + out)
             self._resolve(Continues(answer.continuation))
         elif not self._host.wants_stream:
             self._resolve(Refused(answer.error) if answer.error is not None else Delivered(out))
@@ -271,13 +288,13 @@ class Attempt:
         if answer.error is not None and not answer.committed:
             self._give_up(answer.error)
             return
+        self._size += size
+        if self._size > MAX_DOCUMENT:
+            # A client that streams may be answered with a document too, which is gathered all the same.
+            self._give_up(GatewayError(Kind.MALFORMED, evidence="a document outgrew its limit"))
+            return
         if not self._host.wants_stream:
             if not answer.committed:
-                self._size += size
-                if self._size > MAX_DOCUMENT:
-                    self._give_up(
-                        GatewayError(Kind.MALFORMED, evidence="a document outgrew its limit")
-                    )
                 return
             # It is passed on, and has become too long to be held.
             self._host.wants_stream = True

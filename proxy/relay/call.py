@@ -43,7 +43,8 @@ from proxy.upstream.headers import client_lines, head_bytes
 from proxy.upstream.http1 import Failure
 from proxy.usage import Usage
 
-_CLIENT_LEFT = 499
+CLIENT_LEFT = 499
+"""The status of a call whose client has not waited for its end: nobody is told it."""
 _NOTED_AFTER = 1.0
 _NOTED_EVERY = 5.0
 """Seconds of a call between the notes by which it is settled if the process dies: what a crash may take of its output."""
@@ -105,6 +106,7 @@ class Call:
         self._loop = means.loop
         self._started = self._loop.time()
         self._quiet_since = self._started
+        self._resumed_at = self._started
         self._attempt: Attempt | None = None
         self._plan: Plan | None = None
         self._settled = False
@@ -207,6 +209,8 @@ class Call:
         finally:
             lease.release(self._loop.time(), used)
             self._means.queue.wake()
+        if isinstance(outcome, Refused):
+            self._lease = None
         return outcome
 
     def _weigh(self, outcome: Delivered | Refused) -> int | None:
@@ -245,9 +249,6 @@ class Call:
         self.record.upstream_model = target.model or None
         self._bill.find_prices(seat, target, self._search.name_of(target))
         outcome = await self._send(seat, plan, plan.body)
-        if isinstance(outcome, Refused) and outcome.stale and self._upload is None:
-            # The connection had died while idle: nobody has seen this request.
-            outcome = await self._send(seat, plan, plan.body, fresh=True)
         while isinstance(outcome, Continues):
             outcome = await self._continue(seat, plan, outcome.token)
         return outcome
@@ -275,28 +276,32 @@ class Call:
         if before is None or not isinstance(answer, Translation | Whole):
             raise GatewayError(Kind.MALFORMED, evidence="a continuation of an answer that has none")
         answer.resume()
-        outcome = await self._send(
-            seat, plan, continued(plan, token), answer, committed=before.committed
-        )
-        if isinstance(outcome, Refused):
-            # What came so far is an answer that stopped early.
-            rest = answer.give_up()
-            if not self.wants_stream:
-                return Delivered(rest)
-            self.settle(answer)
-            self.delivery.finish(rest)
-            return Delivered()
-        return outcome
+        outcome = await self._send(seat, plan, continued(plan, token), before)
+        if not isinstance(outcome, Refused):
+            return outcome
+        last_word = self._last_word
+        if self.wants_stream and not before.committed:
+            # The client has nothing of it.
+            return outcome
+        if not self.wants_stream:
+            return outcome if last_word is not None else Delivered(answer.give_up())
+        # What came so far is an answer that stopped early, unless it is ourselves who ended it.
+        rest = answer.give_up() if last_word is None else answer.fail(last_word)
+        self.settle(answer)
+        self.delivery.finish(rest)
+        return Delivered()
 
     async def _send(
-        self,
-        seat: Seat,
-        plan: Plan,
-        body: bytes,
-        answer: Answer | None = None,
-        *,
-        committed: bool = False,
-        fresh: bool = False,
+        self, seat: Seat, plan: Plan, body: bytes, before: Attempt | None = None
+    ) -> Outcome:
+        outcome = await self._exchange(seat, plan, body, before, fresh=False)
+        if isinstance(outcome, Refused) and outcome.stale and self._upload is None:
+            # The connection had died while idle: nobody has seen this request.
+            outcome = await self._exchange(seat, plan, body, before, fresh=True)
+        return outcome
+
+    async def _exchange(
+        self, seat: Seat, plan: Plan, body: bytes, before: Attempt | None, *, fresh: bool
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
         lines = client_lines(plan.dialect, self._headers, native=plan.native)
@@ -306,7 +311,7 @@ class Call:
         if lines:
             head += head_bytes(lines)
         upload = self._upload
-        before = self._loop.time()
+        began = self._loop.time()
         try:
             connection = await self._means.connections.acquire(
                 origin, self._route.timeouts.connect, fresh=fresh or upload is not None
@@ -315,14 +320,13 @@ class Call:
             kind = _CONNECT_FAILURES.get(failed.failure, Kind.UNREACHABLE)
             return Refused(GatewayError(kind, evidence=failed.detail))
         finally:
-            self.record.connect += self._loop.time() - before
+            self.record.connect += self._loop.time() - began
         self._attempt = attempt = Attempt(
             self,
             plan,
             connection,
             self._loop,
-            answer=answer,
-            committed=committed,
+            after=before,
             secret=seat.account.api_key,
         )
         if self._bill.grows:
@@ -402,7 +406,7 @@ class Call:
         record.events = answer.events
         record.answer_id = answer.answer_id or None
         record.error = record.error or answer.error
-        if answer.error is not None and record.status != _CLIENT_LEFT:
+        if answer.error is not None and record.status != CLIENT_LEFT:
             self._bench(answer.error)
         record.status = record.status or 200
         record.ended = self._loop.time()
@@ -411,22 +415,42 @@ class Call:
             record.upstream += max(attempt.connection.last_read - attempt.sent_at, 0.0)
         if answer.committed or answer.error is None:
             self._bill.price(record)
-            lease = self._lease
-            if lease is not None and lease.seat.budget is not None:
-                lease.seat.spend(record.cost_micro, self._loop.time(), self._means.clock())
+            self._spend()
         self._bill.close(record)
 
     def settle_failed(self, error: GatewayError, status: int) -> None:
         """Close the books of a call that failed, or whose client left."""
-        self.record.error = error
-        self.record.status = status
-        attempt = self._attempt
-        if attempt is not None and attempt.answer is not None and attempt.committed:
+        record, attempt = self.record, self._attempt
+        record.error = error
+        record.status = status
+        if (
+            attempt is not None
+            and attempt.answer is not None
+            and (attempt.committed or attempt.is_whole)
+        ):
             self.settle(attempt.answer)
         elif not self._settled:
             self._settled = True
-            self.record.ended = self._loop.time()
-            self._bill.close(self.record)
+            record.ended = self._loop.time()
+            if attempt is not None and attempt.was_at_work and self._bill.costs:
+                # The key has got nothing and pays nothing, but whoever was asked may bill us.
+                record.usage = self._used_so_far(attempt)
+                self._bill.price(record)
+                record.price_micro = 0
+                self._spend()
+            self._bill.close(record)
+
+    def _spend(self) -> None:
+        """Take what the call costs us out of the account's budget."""
+        lease = self._lease
+        if lease is not None and lease.seat.budget is not None:
+            lease.seat.spend(self.record.cost_micro, self._loop.time(), self._means.clock())
+
+    def _used_so_far(self, attempt: Attempt) -> Usage:
+        """Return an estimate of what a try has used that has not ended."""
+        if attempt.answer is None:
+            return Usage(input=self._asked.estimate_input(), estimated=True)
+        return attempt.answer.usage()._replace(estimated=True)
 
     def client_left(self) -> float | None:
         """Return for how many seconds to read on to learn what was used; None: not at all.
@@ -442,7 +466,7 @@ class Call:
             chosen = ReadOn(self._route.timeouts.total)
         if not isinstance(chosen, ReadOn):
             return None
-        self.record.status = _CLIENT_LEFT
+        self.record.status = CLIENT_LEFT
         self.record.error = self._last_word = GatewayError(
             Kind.CLIENT_CLOSED, evidence="the client left, and its answer was read on"
         )
@@ -481,7 +505,11 @@ class Call:
         times = self._route.timeouts
         attempt = self._attempt
         delivery = self.delivery
-        if delivery.paused_at is not None and now - delivery.paused_at > times.client_write:
+        if (
+            delivery.paused_at is not None
+            and now - delivery.paused_at > times.client_write
+            and not delivery.finished
+        ):
             delivery.abort()
             return
         if now - self._started > times.total:
@@ -489,7 +517,8 @@ class Call:
             return
         if attempt is not None and not attempt.outcome.done():
             if attempt.has_content:
-                idle = now - max(attempt.connection.last_read, attempt.sent_at)
+                # While the client did not read nobody looked at what the upstream said.
+                idle = now - max(attempt.connection.last_read, attempt.sent_at, self._resumed_at)
                 if delivery.paused_at is None:
                     self.record.max_gap = max(self.record.max_gap, idle)
                     if idle > times.idle:
@@ -508,11 +537,7 @@ class Call:
         if now < self._note_at or self._settled or attempt is None:
             return None
         self._note_at = now + _NOTED_EVERY
-        answer = attempt.answer
-        if answer is None:
-            usage = Usage(input=self._asked.estimate_input(), estimated=True)
-        else:
-            usage = answer.usage()._replace(estimated=True)
+        usage = self._used_so_far(attempt)
         noted = replace(self.record, usage=usage, status=self.record.status or 200, ended=now)
         if attempt.has_content:
             self._bill.note(noted)
@@ -526,6 +551,7 @@ class Call:
 
     def resume(self) -> None:
         self.delivery.paused_at = None
+        self._resumed_at = self._loop.time()
         if self._attempt is not None:
             self._attempt.connection.resume()
 

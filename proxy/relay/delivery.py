@@ -22,9 +22,10 @@ _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 class Delivery:
     """One answer on one client connection; every method is synchronous, and does nothing once the client has left.
 
-    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. What ``write`` is given goes out at the end of
-    the loop's turn, the rest at once and in its order. HTTP/1.0 knows no chunks: its stream ends with the connection. ``wrote`` is set by every write, for whoever looks from time to time whether there was one.
-    ``paused_at`` is the loop time of the moment since which the client has not been reading, or None.
+    A stream is ``start``, ``write`` …, ``finish``; a document is ``document`` alone. A token that ``write`` is given goes out at the
+    end of the loop's turn, the rest at once and in its order. HTTP/1.0 knows no chunks: its stream ends with the connection.
+    ``wrote`` is set by every write, for whoever looks from time to time whether there was one. ``paused_at`` is the loop time of
+    the moment since which the client has not been reading, or None.
     """
 
     __slots__ = (
@@ -96,13 +97,13 @@ class Delivery:
 
     def write(self, data: bytes) -> None:
         """Send bytes of a stream that has started. Runs once a read."""
-        self.wrote = True
         size = len(data)
         if self._chunked and 0 < size < _SIZED and not self.bodiless:
-            data = b"".join((_SIZES[size], data, b"\r\n"))
+            self.wrote = True
+            self._outbox.put(self._transport, b"".join((_SIZES[size], data, b"\r\n")))
         else:
-            data = self._framed(data)
-        self._outbox.put(self._transport, data)
+            # Whoever fills his reads gets dozens of them in a turn: such a one must be held back in its middle.
+            self._send(self._framed(data))
 
     def finish(self, data: bytes) -> None:
         """Send the last bytes of a stream and its end in one write."""

@@ -30,7 +30,7 @@ class Outlook:
     """When somebody will take a call that nobody takes now."""
 
     at: float | None
-    """None: no time will do it."""
+    """The moment of the look if somebody takes it now after all; None: no time will do it."""
     limited: bool
     """Somebody is only rate limited, by the provider or by our own limits: the client shall come back, nobody is ill."""
     sooner: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from proxy.dialects.reply import Sealed
 from proxy.dialects.spoken import ClientDialect
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.providers import Provider
-from proxy.relay.call import Call, CannotCount
+from proxy.relay.call import CLIENT_LEFT, Call, CannotCount
 from proxy.relay.delivery import ARRAY_HEAD
 from proxy.relay.record import Record
 from proxy.relay.upload import Upload
@@ -76,6 +77,8 @@ async def _count(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -
         await carry(gateway, exchange, key, asked, route, make_count_plan, counting=True)
     except CannotCount:
         exchange.record.usage = None
+        exchange.record.status = 200
+        gateway.close_books(exchange)
         exchange.json(200, told_count(dialect, asked.estimate_input()))
 
 
@@ -129,6 +132,22 @@ def options(methods: str) -> Callable[[Gateway, Exchange], Awaitable[None]]:
 
 
 # A model call.
+
+
+@contextmanager
+def uploading(gateway: Gateway, exchange: Exchange) -> Iterator[None]:
+    """Note how long the body of a known key takes to come, or that its client has left before it was here."""
+    began = gateway.now()
+    try:
+        yield
+    except asyncio.CancelledError:
+        exchange.record.error = GatewayError(
+            Kind.CLIENT_CLOSED, evidence="the client left while it sent its body"
+        )
+        exchange.record.status = CLIENT_LEFT
+        gateway.close_books(exchange)
+        raise
+    exchange.record.upload = gateway.now() - began
 
 
 async def _embed(gateway: Gateway, exchange: Exchange, dialect: ClientDialect) -> None:
@@ -186,9 +205,8 @@ async def read_asked(
     ``find`` looks for the route of a request whose body goes as it is.
     """
     exchange.record.key_hash = key.hash
-    began = gateway.now()
-    body = await read_body(exchange.request, gateway.config.server.max_body)
-    exchange.record.upload = gateway.now() - began
+    with uploading(gateway, exchange):
+        body = await read_body(exchange.request, gateway.config.server.max_body)
     check_closing(gateway)
     body = body.removeprefix(_BOM)
     document = parse_object(body)
@@ -328,7 +346,14 @@ async def run(
         call.settle_failed(error, error.status)
         raise
     except asyncio.CancelledError:
-        call.settle_failed(GatewayError(Kind.CLIENT_CLOSED, evidence="the client left"), 499)
+        gone = GatewayError(Kind.CLIENT_CLOSED, evidence="the client left")
+        call.settle_failed(gone, CLIENT_LEFT)
+        raise
+    except CannotCount:
+        raise
+    except Exception as error:
+        # Told at the request's boundary; what was begun is booked here.
+        call.settle_failed(GatewayError(Kind.INTERNAL, evidence=repr(error)), 500)
         raise
     finally:
         gateway.leave(call)

@@ -89,7 +89,7 @@ class Exchange:
 
     def written(self) -> Written:
         """Return what tells aiohttp that the answer is out."""
-        return Written(keep_alive=self.delivery.keep_alive)
+        return Written(self.request.protocol, keep_alive=self.delivery.keep_alive)
 
     def answering(self) -> None:
         """Note that bytes go out past aiohttp, which must not answer too."""

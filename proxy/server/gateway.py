@@ -160,13 +160,16 @@ class Gateway:
         return route
 
     def _refuse(self, exchange: Exchange, error: GatewayError) -> None:
-        now = self.now()
         if exchange.record.ended == 0.0:
             exchange.record.error = error
             exchange.record.status = error.status
-            exchange.record.ended = now
-            self.means.settle(exchange.record)
+            self.close_books(exchange)
         exchange.refuse(error)
+
+    def close_books(self, exchange: Exchange) -> None:
+        """Settle a request that no call of a model came of; its record says how it ended."""
+        exchange.record.ended = self.now()
+        self.means.settle(exchange.record)
 
 
 def preflight(exchange: Exchange, allowed: tuple[str, ...], methods: str) -> bytes:

@@ -1,8 +1,8 @@
 """aiohttp's server made safe against clients that are slow, many or malformed.
 
 What this reaches into is private to aiohttp and pinned by its minor version: ``_messages``, ``_request_count``,
-``_waiter``, ``_manager``, ``_current_request``, ``_close`` and ``_force_close`` of ``RequestHandler``, and
-``_prepare_hook`` of ``BaseRequest``. ``tests/unit/server/test_guard.py`` holds each of them in place.
+``_waiter``, ``_manager``, ``_current_request``, ``_close``, ``_force_close`` and ``_drain_helper`` of ``RequestHandler``,
+and ``_prepare_hook`` of ``BaseRequest``. ``tests/unit/server/test_guard.py`` holds each of them in place.
 
 A handler may write its answer itself, head and body, to ``request.transport``, and return a ``Written``. Then:
 
@@ -62,16 +62,22 @@ class Flow(Protocol):
 class Written:
     """What a handler returns that has itself written the whole answer to ``request.transport``."""
 
-    __slots__ = ("keep_alive",)
+    __slots__ = ("_protocol", "keep_alive")
 
-    def __init__(self, *, keep_alive: bool) -> None:
+    def __init__(self, protocol: RequestHandler, *, keep_alive: bool) -> None:
+        self._protocol = protocol
         self.keep_alive = keep_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Do nothing: aiohttp awaits it."""
 
     async def write_eof(self) -> None:
-        """Do nothing: aiohttp awaits it."""
+        """Wait for a client that does not read: aiohttp takes the next request when this returns.
+
+        Whoever sent requests and read no answer would else fill the memory with them.
+        """
+        if self._protocol.writing_paused:
+            await self._protocol._drain_helper()  # noqa: SLF001 - what aiohttp's own answers wait for
 
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse | Written]]
@@ -86,6 +92,8 @@ class Limits:
     head_timeout: float = 10.0
     """From the connection, or from the first byte of a later request, to the end of the head."""
     keep_alive: float = 75.0
+    client_write: float = 60.0
+    """For which a client may read nothing of an answer that nobody feeds any more."""
     headers: int = 64
     line: int = 8192
     """Of the request line and of each header, its name included."""
@@ -97,8 +105,8 @@ class Guard(RequestHandler):
     """One client's connection."""
 
     __slots__ = (
-        "_address", "_body", "_chunked", "_flow", "_has_sent", "_head_timeout", "_head_timer", "_tail", "answering", "begun", "body_wire",
-        "is_last", "local",
+        "_address", "_body", "_chunked", "_flow", "_has_sent", "_head_timeout", "_head_timer", "_tail", "_write_timer", "answering",
+        "begun", "body_wire", "is_last", "local",
     )  # fmt: skip
 
     def __init__(self, server: Server, limits: Limits, **kwargs: Any) -> None:
@@ -124,6 +132,7 @@ class Guard(RequestHandler):
         """Whether part of a head has come, or whole ones."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_timeout = limits.head_timeout
+        self._write_timer: asyncio.TimerHandle | None = None
 
     # The life of the connection.
 
@@ -149,6 +158,7 @@ class Guard(RequestHandler):
             return
         server.leave(self._address)
         self._disarm()
+        self._unwatch()
         self._flow = None
         super().connection_lost(exc)
 
@@ -263,18 +273,46 @@ class Guard(RequestHandler):
     @flow.setter
     def flow(self, flow: Flow | None) -> None:
         self._flow = flow
-        if flow is not None and self.writing_paused:
-            flow.pause()
+        if self.writing_paused:
+            self._hold_back()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._flow is not None:
-            self._flow.pause()
+        self._hold_back()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._unwatch()
         if self._flow is not None:
             self._flow.resume()
+
+    def _hold_back(self) -> None:
+        """Have the flow wait for the client, and for how long: where there is none, that is known here."""
+        self._unwatch()
+        if self._flow is not None:
+            self._flow.pause()
+        elif self.transport is not None:
+            self._watch(self.transport, self.transport.get_write_buffer_size())
+
+    def _watch(self, transport: asyncio.Transport, left: int) -> None:
+        patience = cast(Server, self._manager).client_write
+        self._write_timer = self._loop.call_later(patience, self._look_at_reader, transport, left)
+
+    def _unwatch(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _look_at_reader(self, transport: asyncio.Transport, before: int) -> None:
+        """Drop a client that has read nothing of what was left; a large answer to a slow one takes its time.
+
+        To close would be to wait for it.
+        """
+        left = transport.get_write_buffer_size()
+        if left < before:
+            self._watch(transport, left)
+        else:
+            transport.abort()
 
     # Errors that no handler rendered.
 
@@ -311,6 +349,8 @@ class Server(web.Server):
         self, handler: Handler, *, limits: Limits | None = None, trusted: Sequence[Network] = ()
     ) -> None:
         self._limits = limits = limits or Limits()
+        self.client_write = limits.client_write
+        """What holds from the next answer on; it may be set."""
         self._handler = handler
         self.trust(trusted)
         self._addresses: dict[str, int] = {}

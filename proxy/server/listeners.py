@@ -16,8 +16,8 @@ from proxy.config.model import Address, SystemdAddress, TcpAddress, Tls, UnixAdd
 
 BACKLOG = 4096
 """Connections that may wait for the loop; aiohttp's default of 128 refuses a burst of clients."""
-HANDSHAKE = 10.0
-"""Seconds for TLS; the guard's own times begin after it."""
+HANDSHAKE = 5.0
+"""Seconds for TLS; the guard's own times, and its count of connections, begin after it."""
 _FIRST_FD = 3
 _MODE = 0o660
 """Of a unix socket: its owner's and its group's."""

@@ -31,7 +31,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
 from proxy.routing.catalog import Route
 from proxy.server import batches, media, objects_list, read_on
-from proxy.server.endpoints import check_books, check_closing, let_in, start
+from proxy.server.endpoints import check_books, check_closing, let_in, start, uploading
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.media import Surface
@@ -79,9 +79,8 @@ async def serve(
     if surface.of is not None:
         wanted = media.object_in(exchange.path, form)
         about = await owned(gateway, key, wanted or "", surface.of, within=within)
-    began = gateway.now()
-    request = await read(gateway, exchange, surface)
-    exchange.record.upload = gateway.now() - began
+    with uploading(gateway, exchange):
+        request = await read(gateway, exchange, surface)
     check_closing(gateway)
     if surface.lists is not None:
         await _list(gateway, exchange, key, surface.lists, within)

@@ -88,7 +88,7 @@ class Providers:
     async def answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: Request
     ) -> None:
-        if asked.target == "/v1/models":
+        if asked.target.startswith("/v1/models"):
             # What it serves, which costs nothing.
             writer.write(whole(b"", "404 Not Found"))
             return

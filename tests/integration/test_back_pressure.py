@@ -114,6 +114,18 @@ async def test_a_client_that_never_reads_is_dropped_with_its_upstream():
     assert (line["status"], line["error_type"]) == (499, "cancelled")
 
 
+async def test_a_document_that_nobody_reads_is_dropped_and_holds_up_no_drain():
+    script = [spoken.told("openai-chat", "z" * 20_000_000)]
+    async with in_front_of(script, timeouts='client_write = "200ms"') as (front, _):
+        wire = await slow_client(front)
+        wire.send(request("POST", PATHS["chat"], encoded(body_of("chat")), authorization=BEARER))
+        line = await front.last()
+        assert line["status"] == 200
+        async with asyncio.timeout(20):
+            await front.running.drain(60)
+        wire.close()
+
+
 async def test_a_paused_upstream_is_not_taken_for_a_silent_one():
     hose = Hose("openai-chat")
     async with in_front_of(hose, timeouts='idle = "100ms"') as (front, _):
@@ -128,6 +140,28 @@ async def test_a_paused_upstream_is_not_taken_for_a_silent_one():
             last = piece
         wire.close()
     assert last.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_stall_of_the_client_is_none_of_the_upstream_when_it_ends():
+    hose = Hose("openai-chat")
+    async with in_front_of(hose, timeouts='idle = "500ms"') as (front, _):
+        wire = await slow_client(front)
+        wire.send(asking("chat"))
+        await wire.head()
+        await asyncio.wait_for(hose.stopped.wait(), 20)
+        await asyncio.sleep(0.8)
+        (call,) = front.running.gateway.calls
+        call.resume()
+        # The sweep comes before the loop gets round to reading.
+        call.sweep(asyncio.get_running_loop().time())
+        hose.enough = True
+        last = b""
+        while piece := await wire.chunk():
+            last = piece
+        line = await front.last()
+        wire.close()
+    assert last.endswith(b"data: [DONE]\n\n")
+    assert (line["status"], "error_type" in line) == (200, False)
 
 
 async def test_a_large_request_body_reaches_an_upstream_that_reads_slowly():

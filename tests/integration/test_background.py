@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -201,3 +202,31 @@ async def test_a_translated_one_is_refused():
     ):
         refused = await front.post(PATH, BODY)
     assert (refused.status, refused.error["param"], server.requests) == (400, "background", [])
+
+
+async def test_a_fault_in_a_call_that_is_looked_after_is_none_of_its_connection(monkeypatch):
+    worker = Worker(None)
+    async with worker.server as up, gateway(config_text(upstream(up.url, DIALECT))) as front:
+        monkeypatch.setattr(front.running.gateway.log, "failure", lambda *_, **__: None)
+        wire = await front.wire()
+        assert (await wire.post(PATH, BODY, authorization=BEARER)).status == 200
+        (call,) = front.running.gateway.calls
+        monkeypatch.setattr(call, "sweep", lambda _: 1 / 0)
+        await settled(lambda: not front.running.gateway.calls)
+        wire.send(request("GET", "/healthz"))
+        assert (await wire.answer()).status == 200
+
+
+async def test_a_client_that_did_not_read_for_a_while_keeps_its_connection_when_its_call_goes_on():
+    worker = Worker(None)
+    async with worker.server as up:
+        text = config_text(upstream(up.url, DIALECT), timeouts='client_write = "50ms"')
+        async with gateway(text) as front:
+            wire = await front.wire()
+            assert (await wire.post(PATH, BODY, authorization=BEARER)).status == 200
+            (call,) = front.running.gateway.calls
+            # As it is left where the answer was out before its client had read all of it.
+            call.pause()
+            await asyncio.sleep(0.2)
+            wire.send(request("GET", "/healthz"))
+            assert (await wire.answer()).status == 200

@@ -56,6 +56,42 @@ async def test_several_dead_connections_are_no_more_than_one():
     assert answered.status == 200
 
 
+async def test_an_upstream_that_does_not_end_its_body_is_left_soon(monkeypatch):
+    monkeypatch.setattr("proxy.relay.attempt.LINGER", 0.05)
+    left = asyncio.Event()
+
+    async def script(reader, writer, request):
+        writer.write(spoken.HEAD + spoken.chunk(spoken.stream("openai-chat")))
+        try:
+            await reader.read()
+        finally:
+            left.set()
+
+    async with in_front_of(script) as (front, _):
+        answered = await front.chat(stream=True)
+        assert (answered.whole, answered.text) == (True, "Hello")
+        async with asyncio.timeout(10):
+            await left.wait()
+
+
+async def test_an_upstream_that_ends_its_body_a_little_later_is_asked_again(monkeypatch):
+    monkeypatch.setattr("proxy.relay.attempt.LINGER", 20)
+    go_on = asyncio.Event()
+
+    async def script(reader, writer, request):
+        writer.write(spoken.HEAD + spoken.chunk(spoken.stream("openai-chat")))
+        await go_on.wait()
+        writer.write(spoken.LAST)
+
+    async with in_front_of(script) as (front, up):
+        assert (await front.chat(stream=True)).text == "Hello"
+        go_on.set()
+        connections = front.running._connections
+        await settled(lambda: [one.idle for one in connections.counts().values()] == [1])
+        assert (await front.chat(stream=True)).text == "Hello"
+    assert [one.connection for one in up.requests] == [0, 0]
+
+
 async def test_a_connection_that_dies_under_a_first_request_is_a_502():
     async def script(reader, writer, request):
         writer.transport.abort()

@@ -9,13 +9,16 @@ import pytest
 
 from tests.integration import spoken
 from tests.integration.gateway import (
+    BEARER,
     DIALECTS,
     account,
+    chat_body,
     config_text,
     gateway,
     upstream,
 )
-from tests.integration.scripted import Scripted, whole
+from tests.integration.scripted import Pause, Scripted, settled, whole
+from tests.integration.wire import encoded, request
 
 COST = "{ input = 2, output = 10, cache_read = 0.5 }"
 """Of ``spoken``'s usage: 8 tokens at 2 micro-USD, 3 at a half and 7 at 10 are 87.5."""
@@ -320,6 +323,22 @@ async def test_what_an_earlier_process_spent_is_spent():
         seat.spend(100, front.running.gateway.now(), front.running.gateway.clock())
         refused = await front.chat("smart")
     assert (refused.status, up.requests) == (503, [])
+
+
+async def test_what_a_client_did_not_wait_for_is_spent_with_its_account_all_the_same():
+    text = accounts("http://UP", budgeted("only", "0.000001", "month"))
+    async with (
+        Scripted([Pause(60)]) as up,
+        gateway(config_text(text, model(cost=COST)).replace("http://UP", up.url)) as front,
+    ):
+        wire = await front.wire()
+        body = encoded(chat_body("smart"))
+        wire.send(request("POST", "/v1/chat/completions", body, authorization=BEARER))
+        await settled(lambda: up.requests)
+        wire.leave()
+        await front.last()
+        refused = await front.chat("smart")
+    assert (refused.status, len(up.requests)) == (503, 1)
 
 
 async def test_a_call_that_cost_nothing_spends_nothing():

@@ -89,15 +89,21 @@ async def test_a_client_that_only_closes_its_half_has_left_as_well():
         assert (await front.last())["status"] == 499
 
 
-async def test_a_client_that_leaves_while_it_sends_its_body_costs_nothing():
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/moderations"])
+async def test_a_client_that_leaves_while_it_sends_its_body_costs_nothing_and_is_kept(path):
     async with in_front_of([spoken.told("openai-chat")]) as (front, up):
         wire = await front.wire()
-        wire.send(asking("chat")[:-10])
+        body = encoded(body_of("chat"))
+        wire.send(request("POST", path, body, authorization=BEARER)[:-10])
         await asyncio.sleep(0.02)
         wire.leave()
+        line = await front.last()
         answered = await front.chat()
         assert answered.status == 200
+        history = (await front.get("/v1/usage/requests")).json["data"]
     assert len(up.requests) == 1
+    assert (line["status"], line["error_type"], line["attempts"]) == (499, "cancelled", 0)
+    assert [one["status"] for one in history] == [200, 499]
 
 
 async def test_a_client_that_leaves_between_two_heartbeats_is_noticed():

@@ -321,6 +321,33 @@ async def test_counting_tokens_is_kept_and_costs_nothing():
     )
 
 
+async def test_a_count_that_is_estimated_is_kept_too():
+    async with in_front_of([]) as (front, up):
+        answered = await front.post("/v1/messages/count_tokens", chat_body("up/m"))
+        (row,) = await booked(front, 1)
+        line = await front.last()
+    assert (answered.status, up.requests) == (200, [])
+    assert (row["route"], row["status"], row["cost_micro"]) == ("/v1/messages/count_tokens", 200, 0)
+    assert (row["attempts"], row["input_tokens"], row["error_type"]) == (0, 0, None)
+    assert line["status"] == 200
+
+
+async def test_what_fails_inside_after_an_early_head_is_kept_as_well(monkeypatch):
+    async def broken(*_: object) -> None:
+        await asyncio.sleep(0.1)
+        raise ZeroDivisionError
+
+    async with in_front_of([], streaming='heartbeat = "20ms"') as (front, _):
+        monkeypatch.setattr("proxy.relay.call.Call._send", broken)
+        monkeypatch.setattr(front.running.gateway.log, "failure", lambda *_, **__: None)
+        answered = await front.chat(stream=True)
+        (row,) = await booked(front, 1)
+        lines = await front.requests(1)
+    assert (answered.status, answered.whole) == (200, False)
+    assert (row["status"], row["error_type"], row["cost_micro"]) == (500, "internal", 0)
+    assert len(lines) == 1
+
+
 async def test_stopping_loses_nothing_and_the_next_start_knows_it_all(tmp_path):
     async with Scripted([spoken.streamed("openai-chat")]) as up:
         text = config_text(upstream(up.url))

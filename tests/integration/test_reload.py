@@ -28,7 +28,7 @@ from tests.integration.gateway import (
     gateway,
     upstream,
 )
-from tests.integration.scripted import Pause, Scripted, settled, whole
+from tests.integration.scripted import Pause, Scripted, Step, settled, whole
 
 DIALECT = "openai-chat"
 NEW_KEY = "sk-splice-a-key-that-comes-later"
@@ -92,6 +92,24 @@ async def test_a_faulty_file_changes_nothing_and_every_fault_is_told(tmp_path):
             assert len(raised.value.faults) == 2
             assert (await one.front.chat()).status == 200
             assert one.front.running.gateway.config == load_from(text, one.path)
+
+
+async def test_a_price_list_that_cannot_be_read_changes_nothing_of_the_rest(tmp_path):
+    said: list[Step] = [spoken.told(DIALECT)]
+    async with Scripted(said) as up, Scripted(said) as other:
+        text = config_text(upstream(up.url))
+        async with reloadable(text, tmp_path) as one:
+            gateway = one.front.running.gateway
+            (gateway.config.state.directory / "prices.json").write_text("{not json")
+            changed = config_text(upstream(other.url), limits="concurrency = 1")
+            with pytest.raises(ConfigError, match="found no price list"):
+                await one.with_(changed + key_table("late", NEW_KEY))
+            assert (await one.front.chat()).status == 200
+            assert len(up.requests) == 1
+            assert gateway.config.limits.concurrency == 64
+            seat = gateway.pool.seat("up")
+            assert seat is not None
+            assert seat.provider.base_url == up.url
 
 
 def load_from(text: str, path: Path):

@@ -12,6 +12,7 @@ import anthropic
 import openai
 import pytest
 
+from proxy.config.model import Target
 from proxy.relay.call import Call
 from proxy.relay.delivery import Delivery
 from proxy.tasks import spawn
@@ -28,7 +29,7 @@ from tests.integration.gateway import (
     in_front_of,
     upstream,
 )
-from tests.integration.scripted import Scripted, settled
+from tests.integration.scripted import Scripted, settled, whole
 from tests.integration.wire import Wire, encoded, request
 
 SURFACES = ("chat", "messages")
@@ -268,6 +269,62 @@ async def test_a_call_in_the_queue_is_cancelled():
             assert len(front.running.gateway.means.queue) == 0
             first.leave()
     assert (answered.status, answered.error["code"]) == (503, "cancelled")
+
+
+def place(name: str) -> Target:
+    """Return what only the account ``name`` serves."""
+    return Target(provider="up", model="m", order=1, account=name)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timeout_total"])
+async def test_a_call_in_the_queue_that_is_ended_twice_ends_once(how):
+    async with Scripted(Watched(b"")) as up:
+        provider = f'[providers.up]\ndialects = ["openai-chat"]\nbase_url = "{up.url}"\n'
+        busy = account("busy", "up", concurrency="1")
+        text = config_text(provider, busy, retry='queue_timeout = "20s"')
+        async with gateway(text) as front:
+            lease = front.running.gateway.pool.pick(place("busy"), (), front.running.gateway.now())
+            assert lease is not None
+            wire = await send(front, stream=False)
+            await settled(lambda: len(front.running.gateway.means.queue))
+            (call,) = front.running.gateway.calls
+            connection = call.task
+            if how == "cancelled":
+                assert call.cancel()
+                assert call.cancel()
+            else:
+                later = asyncio.get_running_loop().time() + 24 * 3600
+                call.sweep(later)
+                call.sweep(later)
+            answered = await wire.answer()
+            line = await front.last()
+            # Else whatever waits on this connection next would take itself for cancelled.
+            assert connection.cancelling() == 0
+            wire.send(request("GET", "/healthz"))
+            assert (await wire.answer()).status == 200
+            lease.release(front.running.gateway.now(), 0)
+    assert (answered.status, line["error_type"]) == (503 if how == "cancelled" else 504, how)
+
+
+async def test_a_call_that_waits_again_after_a_failure_is_queued():
+    refused = asyncio.Event()
+
+    async def script(reader, writer, request):
+        writer.write(whole(b"{}", "503 No"))
+        refused.set()
+
+    async with Scripted(script) as up:
+        text = config_text(upstream(up.url), account("busy", "up", concurrency="1", priority="1"))
+        async with gateway(text) as front:
+            lease = front.running.gateway.pool.pick(place("busy"), (), front.running.gateway.now())
+            assert lease is not None
+            wire = await send(front, stream=True)
+            await refused.wait()
+            await settled(lambda: len(front.running.gateway.means.queue))
+            [one] = await running(front)
+            lease.release(front.running.gateway.now(), 0)
+            wire.leave()
+    assert (one["phase"], one["attempts"]) == ("queued", 1)
 
 
 async def test_a_stream_with_an_early_head_is_told_in_the_stream():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.relay.attempt import Attempt
 from tests.integration import spoken
 from tests.integration.gateway import DIALECTS
 from tests.integration.scripted import settled, whole
@@ -71,7 +72,7 @@ async def test_a_client_that_leaves_pays_for_what_came(surface, dialect):
         spent, last = 0, 0
         for number in range(count + 1):
             line, held, seen = await left_after(key, surface, dialect, number)
-            price = round(line.get("cost_usd", 0) * 1e6)
+            price = round(line.get("price_usd", line.get("cost_usd", 0)) * 1e6)
             spent += price
             assert key.wallet.credit == 1_000_000 - spent
             assert key.wallet.held == 0
@@ -169,14 +170,82 @@ async def test_what_events_hold_is_learned_from_the_streams_that_ended():
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_a_client_that_does_not_wait_for_a_whole_answer_pays_nothing(dialect):
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_does_not_wait_for_an_answer_pays_nothing_though_it_costs_us(
+    dialect, stream
+):
     async with paying(OWN, dialect=dialect) as key:
         key.go_on.clear()
-        wire = await key.send(max_tokens=50)
+        wire = await key.send(max_tokens=50, stream=stream)
         await settled(lambda: key.up.requests)
         wire.leave()
         assert await key.paid() == [0]
+        line = await key.front.last()
         key.go_on.set()
+        assert key.wallet.credit == 1_000_000
+    assert (line["status"], line["estimated"], line["output_tokens"]) == (499, True, 0)
+    assert (line["cost_usd"], line["price_usd"]) == (PROMPT / 1e6, 0)
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_document_pays_nothing_though_it_costs_us():
+    sent = asyncio.Event()
+    told = spoken.told("openai-chat", "x" * 8000)
+
+    async def script(reader, writer, request):
+        writer.write(told[:-100])
+        await writer.drain()
+        sent.set()
+        await reader.read()
+
+    async with paying(OWN) as key:
+        key.up._script = script
+        wire = await key.send(max_tokens=5000)
+        await sent.wait()
+        await asyncio.sleep(0.05)
+        wire.leave()
+        assert await key.paid() == [0]
+        line = await key.front.last()
+    assert line["output_tokens"] >= 1000
+    assert line["price_usd"] == 0
+    assert line["cost_usd"] == (PROMPT + 10 * line["output_tokens"]) / 1e6
+
+
+async def test_a_refusal_that_its_client_does_not_wait_for_costs_nobody_anything():
+    async def script(reader, writer, request):
+        writer.write(b"HTTP/1.1 500 No\r\ncontent-length: 100\r\n\r\n{")
+        await writer.drain()
+        sent.set()
+        await reader.read()
+
+    sent = asyncio.Event()
+    async with paying(OWN) as key:
+        key.up._script = script
+        wire = await key.send(max_tokens=50)
+        await sent.wait()
+        await asyncio.sleep(0.05)
+        wire.leave()
+        assert await key.paid() == [0]
+        line = await key.front.last()
+    assert "cost_usd" not in line
+
+
+async def test_a_document_that_is_whole_when_its_client_leaves_is_paid(monkeypatch):
+    resolve = Attempt._resolve
+    async with paying(OWN) as key:
+
+        def resolve_and_leave(attempt, outcome):
+            resolve(attempt, outcome)
+            # What the loss of the client does, in the same turn of the loop.
+            (call,) = key.front.running.gateway.calls
+            call.task.cancel()
+
+        monkeypatch.setattr(Attempt, "_resolve", resolve_and_leave)
+        await key.send(max_tokens=50)
+        await settled(lambda: key.up.requests)
+        assert await key.paid() == [COST]
+        line = await key.front.last()
+    assert (line["status"], "estimated" in line) == (499, False)
+    assert key.wallet.credit == 1_000_000 - COST
 
 
 async def test_an_estimate_is_never_above_what_was_held():

@@ -9,8 +9,19 @@ import socket
 import pytest
 
 from tests.integration import spoken
-from tests.integration.gateway import DIALECTS, account, config_text, gateway, in_front_of, upstream
+from tests.integration.gateway import (
+    BEARER,
+    DIALECTS,
+    PATHS,
+    account,
+    body_of,
+    config_text,
+    gateway,
+    in_front_of,
+    upstream,
+)
 from tests.integration.scripted import Pause, Scripted
+from tests.integration.wire import encoded, request
 
 SURFACES = ("chat", "messages")
 SILENCE = Pause(60)
@@ -76,6 +87,29 @@ async def test_the_whole_time_ends_a_call_before_its_content_as_well(stream):
         line = await front.last()
     assert (answered.status, line["error_type"]) == (504, "timeout_total")
     assert len(up.requests) == 1
+
+
+async def test_a_call_that_fails_when_it_is_looked_at_ends_alone(monkeypatch):
+    begun = spoken.HEAD + spoken.chunk(spoken.text("openai-chat", "He"))
+    failures = []
+    async with in_front_of([begun, SILENCE], timeouts='idle = "300ms"') as (front, _):
+        gateway = front.running.gateway
+        monkeypatch.setattr(gateway.log, "failure", lambda *told, **__: failures.append(told))
+        wires = [await front.wire() for _ in range(2)]
+        for wire in wires:
+            wire.send(request("POST", PATHS["chat"], encoded(body_of("chat", stream=True)), authorization=BEARER))  # fmt: skip
+            await wire.head()
+        broken = min(gateway.calls, key=lambda call: call.record.started)
+        monkeypatch.setattr(broken, "sweep", lambda _: 1 / 0)
+        first = await wires[0].rest()
+        second = b""
+        while piece := await wires[1].chunk():
+            second += piece
+        lines = await front.requests(2)
+    assert b"timed out" not in first
+    assert b"timed out" in second
+    assert [line["error_type"] for line in lines] == ["cancelled", "timeout_idle"]
+    assert [type(error) for _, error in failures] == [ZeroDivisionError]
 
 
 async def test_a_time_out_is_repeated_once_at_most():

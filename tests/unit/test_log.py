@@ -90,6 +90,28 @@ def test_people_get_text(paper):
     assert paper.text == "00:00:00.250 info    request status=200 model=m\n"
 
 
+def test_what_a_client_wrote_is_nothing_but_text_on_a_terminal(paper):
+    model = "m\n12:00:00.000 info    request key=root \x1b[2J\x9b2J\r\udcff\u202e é"
+    paper.log(form="text").info("request", model=model)
+    assert paper.text == (
+        "00:00:00.250 info    request model=m\\n12:00:00.000 info    request key=root "
+        "\\x1b[2J\\x9b2J\\r\\udcff\\u202e é\n"
+    )
+
+
+def test_a_traceback_keeps_its_lines_for_people(paper):
+    try:
+        raise ValueError("broken\x1b[2J")
+    except ValueError as error:
+        paper.log(form="text").failure("failed", error, request_id="req_1")
+    first, *lines = paper.text.splitlines()
+    assert first == (
+        "00:00:00.250 error   failed request_id=req_1 exception=Traceback (most recent call last):"
+    )
+    assert lines[0].startswith("  File ")
+    assert lines[-1] == "ValueError: broken\\x1b[2J"
+
+
 def test_the_journal_gets_priorities(paper):
     log = paper.log(form="text", journal=True)
     log.failure("a")
@@ -99,7 +121,10 @@ def test_the_journal_gets_priorities(paper):
 
 def test_what_a_person_reads_is_one_line_that_no_terminal_obeys(paper):
     paper.log(form="text").warning("odd\nthing", model="a\nb\x1b[2J\u202ec\x9b é", number=1)
-    assert paper.text == "00:00:00.250 warning odd?thing model=a?b?[2J?c? é number=1\n"
+    assert (
+        paper.text
+        == "00:00:00.250 warning odd\\nthing model=a\\nb\\x1b[2J\\u202ec\\x9b é number=1\n"
+    )
 
 
 async def test_lines_are_gathered_while_a_loop_runs_and_written_soon(paper):

@@ -327,6 +327,16 @@ async def test_a_poisoned_row_is_put_aside_and_the_others_are_booked(tmp_path, l
     assert said().count("is in quarantine") == 1
 
 
+async def test_what_cannot_be_written_down_while_it_runs_is_put_aside_when_it_has_ended(
+    tmp_path, log
+):
+    async with the_books(tmp_path, log) as books:
+        books.progress(row(1, input_tokens=10**30))
+        books.settle(row(1, input_tokens=10**30))
+        assert await books.book()
+        assert rows_in(tmp_path, "SELECT count(*) FROM quarantine") == [1]
+
+
 async def test_what_is_damaged_while_a_batch_is_booked_is_put_aside_with_the_next(
     tmp_path, log, monkeypatch
 ):

@@ -200,8 +200,9 @@ async def test_a_document_is_handed_over_whole():
     assert host.client.got == b""
 
 
-async def test_a_document_without_end_is_given_up():
-    made, _, upstream = attempt(stream=False)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_document_without_end_is_given_up(stream):
+    made, _, upstream = attempt(stream=stream)
     made.head(200, DOCUMENT)
     piece = b" " * (1 << 20)
     for _ in range(MAX_DOCUMENT // len(piece) + 1):

@@ -95,3 +95,17 @@ def test_an_answer_that_ends_with_its_connection_is_whole_before_it_closes():
     turn.end()
     assert [data for _, data in log[1:]] == [b"two"]
     assert a.closing
+
+
+def test_what_is_no_token_goes_out_at_once_behind_what_waits():
+    outbox, turn, log, (a,) = made("a")
+    delivery = Delivery(a, outbox, fields=b"", http10=False, closing=False)
+    delivery.start(b"", b"")
+    delivery.write(b"token")
+    delivery.write(b"x" * 4096)
+    assert [data for _, data in log[1:]] == [
+        b"5\r\ntoken\r\n",
+        b"1000\r\n" + b"x" * 4096 + b"\r\n",
+    ]
+    turn.end()
+    assert len(log) == 3

@@ -92,7 +92,7 @@ async def written(request: web.BaseRequest) -> Written:
     assert transport is not None
     body = request.path.encode()
     transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-    return Written(keep_alive=request.keep_alive)
+    return Written(request.protocol, keep_alive=request.keep_alive)
 
 
 # Answers written past aiohttp.
@@ -150,7 +150,7 @@ async def test_a_large_written_answer_arrives_whole_although_the_handler_is_done
     async def handler(request):
         request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
         request.transport.write(body)
-        return Written(keep_alive=False)
+        return Written(request.protocol, keep_alive=False)
 
     async with serving(handler) as gateway:
         client = await gateway.client(GET)
@@ -199,7 +199,7 @@ async def test_a_client_that_leaves_cancels_its_handler(how):
         except asyncio.CancelledError:
             cancelled.set()
             raise
-        return Written(keep_alive=True)
+        return Written(request.protocol, keep_alive=True)
 
     async with serving(handler) as gateway:
         client = await gateway.client(GET)
@@ -227,7 +227,7 @@ async def test_cancellation_comes_in_the_turn_after_the_loss():
             await asyncio.sleep(60)
         finally:
             ended.append("settled")
-        return Written(keep_alive=True)
+        return Written(request.protocol, keep_alive=True)
 
     async with serving(handler) as gateway:
         client = await gateway.client(GET)
@@ -272,7 +272,7 @@ async def test_a_client_that_does_not_read_holds_its_flow_back_until_it_does():
         assert late.turns == ["pause"]
         await settled(lambda: late.turns == ["pause", "resume"])
         guard.flow = None
-        return Written(keep_alive=True)
+        return Written(request.protocol, keep_alive=True)
 
     async with serving(handler) as gateway:
         client = await gateway.client(GET)
@@ -280,6 +280,66 @@ async def test_a_client_that_does_not_read_holds_its_flow_back_until_it_does():
         assert len((await client.answer())[2]) == size
         assert tap.turns == ["pause"]
         assert late.turns == ["pause", "resume"]
+
+
+def answered(size: int) -> tuple[list[Guard], Handler]:
+    """Return a handler that answers ``size`` bytes, and the connections that it has answered on."""
+    guards: list[Guard] = []
+
+    async def handler(request: web.BaseRequest) -> Written:
+        guard = cast(Guard, request.protocol)
+        guards.append(guard)
+        transport = request.transport
+        assert transport is not None
+        transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, b"x" * size))
+        return Written(guard, keep_alive=True)
+
+    return guards, handler
+
+
+async def test_a_client_that_reads_no_answer_is_given_no_more_of_them():
+    guards, handler = answered(64 * 1024)
+    async with serving(handler, Limits(client_write=0.2)) as gateway:
+        await gateway.client(GET * 1000)
+        await settled(lambda: guards)
+        await settled(lambda: gateway.server.open == 0)
+        assert len(guards) < 500
+
+
+async def test_a_client_that_reads_its_answers_late_gets_all_of_them():
+    guards, handler = answered(64 * 1024)
+    async with serving(handler) as gateway:
+        client = await gateway.client(GET * 400)
+        await settled(lambda: guards and guards[0].writing_paused)
+        assert [len((await client.answer())[2]) for _ in range(400)] == [64 * 1024] * 400
+
+
+async def test_a_large_answer_that_nobody_reads_is_dropped_with_the_connection():
+    guards, handler = answered(20_000_000)
+    async with serving(handler, Limits(client_write=0.05)) as gateway:
+        await gateway.client(GET)
+        await settled(lambda: guards)
+        await settled(lambda: gateway.server.open == 0)
+
+
+async def test_a_connection_that_is_closing_does_not_wait_for_its_client_for_ever():
+    guards, handler = answered(20_000_000)
+    async with serving(handler, Limits(client_write=0.05)) as gateway:
+        await gateway.client(GET)
+        await settled(lambda: guards and guards[0].writing_paused)
+        guards[0].force_close()
+        await settled(lambda: gateway.server.open == 0)
+
+
+async def test_a_slow_reader_of_a_large_answer_is_not_dropped():
+    _, handler = answered(20_000_000)
+    async with serving(handler, Limits(client_write=0.2)) as gateway:
+        client = await gateway.client(GET)
+        await client.reader.readuntil(b"\r\n\r\n")
+        for _ in range(20):
+            await client.reader.readexactly(1_000_000)
+            await asyncio.sleep(0.03)
+        assert gateway.server.open == 1
 
 
 # The head phase. Times are short and compared by order, not by value.
@@ -652,7 +712,7 @@ async def test_an_exception_is_a_500_without_its_text(caplog):
 async def test_a_body_above_the_limit_does_not_come_in():
     async def handler(request):
         await request.read()
-        return Written(keep_alive=True)
+        return Written(request.protocol, keep_alive=True)
 
     async with serving(handler, Limits(body=10)) as gateway:
         client = await gateway.client(
