@@ -15,12 +15,13 @@ import orjson
 
 from proxy.dialects import refusal
 from proxy.dialects.answer import Made
+from proxy.dialects.appraisal import NOTHING, Appraisal
 from proxy.dialects.asked import Asked
 from proxy.dialects.chat.decode import read_usage as read_chat_usage
 from proxy.dialects.sse import Event, Splitter
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags
-from proxy.usage import Usage, count, estimate_tokens, inclusive
+from proxy.usage import Usage, count, inclusive
 
 Form = Literal["document", "events", "bytes"]
 """JSON that is looked at whole, events that are looked at as they come, and what is only passed on."""
@@ -33,26 +34,25 @@ _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _SAFE = re.compile(rb"[\x20-\x7e]{1,512}")
 _HEADERS = (b"content-disposition", b"content-range", b"accept-ranges")
 """What an answer's head says of its bytes, beside what they are."""
-_FINISHED = (b'"finish_reason":"', b'"finish_reason": "')
 
 
 @dataclass(slots=True, kw_only=True)
 class Opaque(Asked):
-    """A request that is passed on. ``texts`` is what of it a model reads; ``most`` how many tokens it may answer with."""
+    """A request that is passed on, and what is known of its tokens."""
 
-    texts: tuple[str, ...] = ()
-    most: int = 0
+    sealed: bool = True
+    appraisal: Appraisal = NOTHING
 
     def estimate_input(self) -> int:
-        return sum(map(estimate_tokens, self.texts))
+        return self.appraisal.input
 
     @property
     def output_limit(self) -> int | None:
-        return self.most
+        return self.appraisal.output
 
     @property
     def choices(self) -> int:
-        return 1
+        return self.appraisal.answers
 
     @property
     def heartbeat(self) -> bytes | None:
@@ -110,10 +110,16 @@ def read_usage(document: object, flags: Flags) -> Usage | None:
     return Usage(input=count(told["total_tokens"])) if "total_tokens" in told else None
 
 
+def free(_: Passed) -> Usage:
+    """Return what an answer has used that costs nothing."""
+    return Usage()
+
+
 class Passed:
     """An answer that goes on as it comes; a document of up to ``HELD`` bytes goes on when it is whole.
 
-    ``frame`` writes an error as an event; ``read_made`` tells what a document says is kept, ``read`` what it says was used. ``needs_end``: events that end without a word of it were cut off.
+    ``estimate`` takes the answer of which nothing was told. ``frame`` writes an error as an event; ``read_made`` tells what a
+    document says is kept, ``read`` what it says was used.
     """
 
     events = 0
@@ -123,12 +129,10 @@ class Passed:
         self,
         form: Form,
         flags: Flags,
-        estimate: Callable[[], Usage],
+        estimate: Callable[[Passed], Usage],
         frame: Callable[[GatewayError], bytes],
         read_made: Callable[[dict[str, Any]], Sequence[Made]] = lambda _: (),
         read: Callable[[object, Flags], Usage | None] = read_usage,
-        *,
-        needs_end: bool = False,
     ) -> None:
         self.form = form
         self.made: Sequence[Made] = ()
@@ -143,12 +147,11 @@ class Passed:
         self._frame = frame
         self._read_made = read_made
         self._read = read
-        self._needs_end = needs_end
-        self._finished = False
         self._splitter = Splitter()
         self._events = 0
         self._gathered: list[bytes] = []
-        self._size = 0
+        self.size = 0
+        """Bytes that have come."""
         self._tail = b""
 
     @property
@@ -157,11 +160,17 @@ class Passed:
         return self._events
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it has come to its end."""
+        return self.ended and self.error is None
+
+    @property
     def is_cut(self) -> bool:
         """Whether a failure can only be told by an answer that has no end."""
         return self.form != "events"
 
     def feed(self, data: bytes) -> bytes:
+        self.size += len(data)
         if self.form == "bytes":
             self.committed = True
             return data
@@ -171,8 +180,7 @@ class Passed:
             self._tail = (self._tail + data)[-_TAIL:]
             return data
         self._gathered.append(data)
-        self._size += len(data)
-        if self._size <= HELD:
+        if self.size <= HELD:
             return b""
         self.committed = True
         out = b"".join(self._gathered)
@@ -185,8 +193,6 @@ class Passed:
         if self.form == "events":
             for event in self._splitter.finish():
                 self._look(event)
-            if self.error is None and self._needs_end and not self._finished:
-                return self.fail(GatewayError(Kind.DISCONNECTED, evidence="events without an end"))
         elif self.form == "document":
             return self._finish_document()
         return b""
@@ -199,7 +205,7 @@ class Passed:
 
     def usage(self) -> Usage:
         """Return what was told, else what is to be had without."""
-        return self.reported or self._estimate()
+        return self.reported or self._estimate(self)
 
     # Steps.
 
@@ -215,8 +221,6 @@ class Passed:
     def _look(self, event: Event) -> None:
         data = event.data
         self._events += 1
-        if data == b"[DONE]" or any(mark in data for mark in _FINISHED):
-            self._finished = True
         if b'"usage"' not in data and b'"error"' not in data:
             return
         document = _parsed(data)

@@ -250,7 +250,7 @@ def splice_answer(asked: Asked, dialect: Dialect, flags: Flags, *, is_document: 
         # The server ignored "stream": its document is played as a stream of the same dialect.
         return _stream_of(asked, dialect, flags, Reply(**_reply(asked, None)), is_document=True)
     if dialect == "openai-chat":
-        include_usage = _asks_usage(asked.document)
+        include_usage = asks_usage(asked.document)
         return ChatSplice(
             asked.request_id,
             flags,
@@ -356,7 +356,7 @@ def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
     facts = (
         reply_facts(conversation)
         if conversation is not None
-        else {"include_usage": _asks_usage(asked.document)}
+        else {"include_usage": asks_usage(asked.document)}
     )
     remembers = conversation is not None and bool(conversation.tools)
     return {
@@ -373,6 +373,7 @@ def _reply(asked: Asked, conversation: Conversation | None) -> dict[str, Any]:
     }
 
 
-def _asks_usage(document: dict[str, Any]) -> bool:
+def asks_usage(document: Mapping[str, Any]) -> bool:
+    """Tell whether a request for a stream wants the event that tells what was used."""
     options = document.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True

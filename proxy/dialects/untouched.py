@@ -11,7 +11,7 @@ from typing import Any
 
 from proxy.dialects.answer import Answer, Made
 from proxy.dialects.asked import Asked
-from proxy.dialects.passed import Form, Passed, form_of
+from proxy.dialects.passed import Form, Passed, form_of, free
 from proxy.dialects.plan import USAGE_READERS, Passing, Plan, pass_on, splice_answer
 from proxy.dialects.responses.shapes import kept
 from proxy.dialects.spoken import CLIENTS
@@ -51,7 +51,7 @@ def _answer(
     count: bool,
 ) -> Passed:
     form = form_of(status, headers)
-    estimate = Usage if count else partial(_estimate, asked)
+    estimate = free if count else partial(_estimate, asked)
     if form == "events" and asked.stream:
         return Watched(splice_answer(asked, dialect, flags, is_document=False), flags, estimate)
     read: Reader = _nothing if count else partial(_read, dialect)
@@ -62,7 +62,7 @@ def _answer(
 class Watched(Passed):
     """Events that go on as they come while ``watcher``, the splice of their dialect, reads along."""
 
-    def __init__(self, watcher: Answer, flags: Flags, estimate: Callable[[], Usage]) -> None:
+    def __init__(self, watcher: Answer, flags: Flags, estimate: Callable[[Passed], Usage]) -> None:
         form: Form = "events"
         super().__init__(form, flags, estimate, _no_frame)
         self._watcher = watcher
@@ -110,8 +110,9 @@ def _read(dialect: Dialect, document: object, flags: Flags) -> Usage | None:
     return None
 
 
-def _estimate(asked: Asked) -> Usage:
-    return Usage(input=asked.estimate_input(), estimated=True)
+def _estimate(asked: Asked, answer: Passed) -> Usage:
+    said = 0 if asked.embeds else answer.size // 8
+    return Usage(input=asked.estimate_input(), output=said, estimated=True)
 
 
 def _nothing(_: object, __: Flags) -> None:

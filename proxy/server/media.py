@@ -19,7 +19,9 @@ class Surface:
     offer: Offer
     takes: Takes = "nothing"
     named: bool = False
-    """The request names a model, or has the provider's own default."""
+    """The request names a model; where it is ``free`` the provider has one of its own."""
+    inherits: bool = False
+    """It is made of a video, which says of which model it was made."""
     makes: Kind | None = None
     """What its answer is the first word of."""
     lists: Kind | None = None
@@ -68,10 +70,10 @@ PATHS: dict[str, _Verbs] = {
         "GET": Surface(offer="videos", lists=Kind.video, free=True),
     },
     "/v1/videos/edits": {
-        "POST": Surface(offer="videos", takes="either", named=True, makes=Kind.video)
+        "POST": Surface(offer="videos", takes="either", named=True, inherits=True, makes=Kind.video)
     },
     "/v1/videos/extensions": {
-        "POST": Surface(offer="videos", takes="either", named=True, makes=Kind.video)
+        "POST": Surface(offer="videos", takes="either", named=True, inherits=True, makes=Kind.video)
     },
     "/v1/videos/{id}": {
         "GET": Surface(offer="videos", of=Kind.video, free=True),
@@ -79,7 +81,9 @@ PATHS: dict[str, _Verbs] = {
     },
     "/v1/videos/{id}/content": {"GET": Surface(offer="videos", of=Kind.video, raw=True, free=True)},
     "/v1/videos/{id}/remix": {
-        "POST": Surface(offer="videos", takes="json", of=Kind.video, makes=Kind.video)
+        "POST": Surface(
+            offer="videos", takes="json", of=Kind.video, inherits=True, makes=Kind.video
+        )
     },
 }
 """By the path with its id taken out, and by method."""

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from proxy.config.model import Key, Target
 from proxy.dialects import border
 from proxy.dialects.embeddings import check as check_embedding
-from proxy.dialects.passed import Opaque, Passed, form_of
+from proxy.dialects.passed import Opaque, Passed, form_of, free
 from proxy.dialects.plan import Passing, Plan, pass_on
 from proxy.dialects.spoken import CLIENTS, ClientDialect
 from proxy.dialects.untouched import make_untouched_plan
@@ -34,7 +34,6 @@ from proxy.server.ownership import hold
 from proxy.server.passed_request import opaque, passed_method, passed_query
 from proxy.server.passed_route import check_allowed, own_route
 from proxy.server.upload import Upload
-from proxy.usage import Usage
 
 TEMPLATE = "/{provider}/{path}"
 """The route of all of them, as logs and metrics tell it."""
@@ -229,7 +228,7 @@ def _as_it_is(
     kind = request.headers.get("content-type", "application/octet-stream")
     body = upload.opening(None)
     dialect = next(name for name, one in CLIENTS.items() if one.native == place.dialect)
-    asked = opaque(gateway, exchange, dialect, body=body)
+    asked = opaque(gateway, exchange, dialect, body)
     has_body = bool(body) or not upload.ended
     passing = Passing(
         content_type=(
@@ -241,7 +240,7 @@ def _as_it_is(
         answer=lambda status, headers: Passed(
             form_of(status, headers),
             place.provider.flags,
-            Usage,
+            free,
             lambda error: gateway.means.frame_error[dialect](error, exchange.request_id),
         ),
         method=passed_method(exchange),

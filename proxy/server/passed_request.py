@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from proxy.dialects.appraisal import APPRAISED, NOTHING, Appraisal
 from proxy.dialects.form import Form, boundary_of, content_type_of
 from proxy.dialects.passed import Opaque
 from proxy.dialects.references import FORM, Reference, anywhere, in_form
@@ -18,9 +19,6 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
 from proxy.server.media import Surface
 from proxy.server.upload import Upload
-
-TEXTS = ("prompt", "input", "query", "instructions")
-"""The fields of what a model reads."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,7 +62,7 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
     """Read the beginning of a form: up to its model, where it must name one, and no further than ``max_body``."""
     server = gateway.config.server
     boundary = boundary_of(kind)
-    wanted = ("model", *TEXTS, *FORM) if surface.named else FORM
+    wanted = ("model", *APPRAISED, *FORM) if surface.named else FORM
     form = Form(boundary, wanted)
     upload = Upload(exchange.request, form, limit=server.max_upload, now=gateway.now)
     await upload.open(server.max_body, ("model",) if surface.named else ())
@@ -86,10 +84,8 @@ def opaque(
     gateway: Gateway,
     exchange: Exchange,
     dialect: ClientDialect,
-    *,
     body: bytes = b"",
-    texts: tuple[str, ...] = (),
-    most: int = 0,
+    appraisal: Appraisal = NOTHING,
 ) -> Opaque:
     """Return what is asked by a request that nobody here reads as the call of a model; errors are told in ``dialect``."""
     return Opaque(
@@ -104,8 +100,7 @@ def opaque(
         mint=partial(gateway.digits.take, 24),
         recall=lambda _: None,
         remember=lambda _, __: None,
-        texts=texts,
-        most=most,
+        appraisal=appraisal,
     )
 
 

@@ -30,6 +30,15 @@ def check_batch(gateway: Gateway, key: Key) -> None:
         )
 
 
+def check_inherited(gateway: Gateway, key: Key) -> None:
+    """Raise the 403 of such a key where nothing but a video says of which model another is made: nobody knows what it costs."""
+    if gateway.means.wallets.of(key):
+        raise GatewayError(
+            Kind.MODEL_NOT_ALLOWED,
+            "What a video costs that is made of another is not known, so a key with a budget or a credit may not make one.",
+        )
+
+
 def route_of(
     gateway: Gateway,
     exchange: Exchange,
@@ -39,8 +48,9 @@ def route_of(
     about: Object | None,
 ) -> Route:
     """Return who can be asked: by the model, else by the object, else by the provider."""
-    if (surface.named and about is None) or (surface.named and request.document.get("model")):
-        route = _by_model(gateway, exchange, key, surface, request)
+    model = _model(surface, request, about)
+    if model is not None:
+        route = _by_model(gateway, exchange, key, model)
         return route if about is None else kept_to(route, about)
     if about is not None:
         if gateway.pool.seat(about.account) is None:
@@ -48,7 +58,10 @@ def route_of(
         target = Target(provider=about.provider, model="", order=1, account=about.account)
     else:
         target = Target(provider=_provider(gateway, exchange, surface.offer), model="", order=1)
-    return Route("", (target,), gateway.config.timeouts)
+    route = Route("", (target,), gateway.config.timeouts)
+    if surface.named and not route.is_open_to(key.models):
+        raise invalid("model", "`model` is missing: this key may not call every model.")
+    return route
 
 
 def route_within(
@@ -61,9 +74,7 @@ def route_within(
     provider: str,
 ) -> Route:
     """The same where a provider is called by its own paths, and the model is its own name for it."""
-    model = request.document.get("model") if surface.named else None
-    if model is not None and (not isinstance(model, str) or not model):
-        raise invalid("model", "`model` must be the name of a model.")
+    model = _model(surface, request, about)
     account = about.account if about is not None else None
     target = Target(provider=provider, model=model or "", order=1, account=account)
     route = own_route(gateway, target)
@@ -94,18 +105,24 @@ def check_allowed(key: Key, route: Route) -> None:
         )
 
 
-def _by_model(
-    gateway: Gateway, exchange: Exchange, key: Key, surface: Surface, request: Request
-) -> Route:
+def _model(surface: Surface, request: Request, about: Object | None) -> str | None:
+    """Return the model that the request names; None where it need not: it is free, or ``about`` says of which model it is made.
+
+    Raises the 400 of one that is missing: a provider's own default has no price here.
+    """
+    if not surface.named:
+        return None
     name = request.document.get("model")
-    if name is not None and (not isinstance(name, str) or not name):
-        raise invalid("model", "`model` must be the name of a model.")
     if name is None:
-        target = Target(provider=_provider(gateway, exchange, surface.offer), model="", order=1)
-        route = Route("", (target,), gateway.config.timeouts)
-        if not route.is_open_to(key.models):
-            raise invalid("model", "`model` is missing: this key may not call every model.")
-        return route
+        if not surface.free and not (surface.inherits and about is not None):
+            raise invalid("model", "`model` is missing.")
+        return None
+    if not isinstance(name, str) or not name:
+        raise invalid("model", "`model` must be the name of a model.")
+    return name
+
+
+def _by_model(gateway: Gateway, exchange: Exchange, key: Key, name: str) -> Route:
     exchange.record.model_asked = name
     route = gateway.route(key, name)
     exchange.record.model = route.name

@@ -17,33 +17,36 @@ from typing import Any
 from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
 from proxy.config.model import Key
+from proxy.dialects.appraisal import appraise
+from proxy.dialects.chat.native import with_usage_asked
 from proxy.dialects.chat.shapes import error_frame
+from proxy.dialects.completions import Completions
 from proxy.dialects.fields import boolean
 from proxy.dialects.native import with_model
-from proxy.dialects.passed import Opaque, Passed, form_of, read_usage
-from proxy.dialects.plan import Passing, Plan, pass_on
+from proxy.dialects.passed import Form, Opaque, Passed, form_of, read_usage
+from proxy.dialects.plan import Passing, Plan, asks_usage, pass_on
 from proxy.dialects.references import outputs
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
 from proxy.routing.catalog import Route
-from proxy.server import batches, media, objects_list
+from proxy.server import batches, media, objects_list, read_on
 from proxy.server.endpoints import check_books, check_closing, let_in, start, uploading
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.media import Surface
 from proxy.server.ownership import owned, together
-from proxy.server.passed_request import TEXTS, Request, opaque, passed_method, passed_query, read
+from proxy.server.passed_request import Request, opaque, passed_method, passed_query, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
+    check_inherited,
     fallback_routes,
     route_of,
     route_within,
 )
+from proxy.server.upload import Upload
 from proxy.usage import Usage
 
-SPEECH = 1.4
-"""Tokens of audio that a character of text is spoken in: some 1,250 a minute, in which 900 characters are read. Nobody tells."""
 _OURS = ("key", "provider")
 """Parameters of a query that are for us."""
 _ACCEPT = b"*/*"
@@ -88,6 +91,8 @@ async def serve(
         route = route_of(gateway, exchange, key, surface, request, about)
     else:
         route = route_within(gateway, exchange, key, surface, request, about, within)
+    if surface.inherits and not route.name:
+        check_inherited(gateway, key)
     if surface.makes is Made.batch and not route.is_open_to(key.models):
         raise GatewayError(
             Kind.MODEL_NOT_ALLOWED,
@@ -97,7 +102,14 @@ async def serve(
         paid: Note = partial(batches.book, gateway, key, about)
     else:
         paid = _nothing
-    await _carry(gateway, exchange, key, surface, request, route, about, paid)
+    size = exchange.request.content_length or len(request.body)
+    asked = opaque(gateway, exchange, "chat", request.body, appraise(form, request.document, size))
+    plan = partial(
+        _plan, exchange, surface, request, asked, about, paid, as_it_is=within is not None
+    )
+    await _carry(gateway, exchange, key, surface, asked, route, plan, request.upload)
+    if surface.deletes and about is not None and exchange.record.error is None:
+        gateway.books.objects.forget(about)
 
 
 async def _list(
@@ -119,43 +131,27 @@ async def _carry(
     exchange: Exchange,
     key: Key,
     surface: Surface,
-    request: Request,
+    asked: Opaque,
     route: Route,
-    about: Object | None,
-    note: Note,
+    plan: Callable[[Provider, str], Plan],
+    upload: Upload | None,
 ) -> None:
-    """Carry the call; ``note`` is told the document that answers it, before the client is."""
-    limit = request.document.get("max_tokens")
-    asked = opaque(
-        gateway,
-        exchange,
-        "chat",
-        body=request.body,
-        texts=_texts(request.document),
-        most=limit if surface.ends and type(limit) is int and limit > 0 else 0,
-    )
     reads = passed_method(exchange) == "GET"
-    _, running = start(
+    said = (asked.output_limit or 0) if surface.ends else 0
+    call, running = start(
         gateway,
         exchange,
         key,
         asked,
         route,
-        partial(_plan, exchange, surface, request, asked, about, note),
-        tokens=None if reads else asked.estimate_input() + asked.most,
+        plan,
+        tokens=None if reads else asked.estimate_input() + said,
         free=surface.free,
         fallbacks=fallback_routes(gateway, key, route),
-        upload=request.upload,
+        upload=upload,
     )
-    await running
-    if surface.deletes and about is not None and exchange.record.error is None:
-        gateway.books.objects.forget(about)
-
-
-def _texts(document: Mapping[str, Any]) -> tuple[str, ...]:
-    values = [document.get(name) for name in TEXTS]
-    flat = [one for value in values for one in (value if isinstance(value, list) else (value,))]
-    return tuple([one for one in flat if isinstance(one, str)])
+    outlives = gateway.reads_on and not surface.free
+    await (read_on.outlive(gateway, call, running) if outlives else running)
 
 
 def _plan(
@@ -167,21 +163,27 @@ def _plan(
     note: Note,
     provider: Provider,
     model: str,
+    *,
+    as_it_is: bool,
 ) -> Plan:
     """Return how the request goes to ``model`` of ``provider``."""
-    streams = request.content_type == b"application/json" and bool(
-        boolean(dict(request.document), "stream")
-    )
+    document = dict(request.document)
+    streams = request.content_type == b"application/json" and bool(boolean(document, "stream"))
+    body = _body(request, model)
+    asks = streams and surface.ends and provider.flags.stream_options and not as_it_is
+    if asks:
+        body = with_usage_asked(body, {**document, "model": model})
+    swallows = asks and not asks_usage(document)
     passing = Passing(
         content_type=request.content_type,
         accept=b"text/event-stream" if streams else _ACCEPT,
-        answer=partial(_answer, exchange, surface, asked, note, provider),
+        answer=partial(_answer, exchange, surface, asked, note, provider, swallows=swallows),
         lines=_range(exchange),
         method=passed_method(exchange),
         subject=about.id if about is not None else None,
     )
     path = exchange.path + passed_query(exchange.query, _OURS)
-    return pass_on(passing, DIALECT, path, _body(request, model), stream=streams)
+    return pass_on(passing, DIALECT, path, body, stream=streams)
 
 
 def _body(request: Request, model: str) -> bytes:
@@ -201,30 +203,45 @@ def _answer(
     provider: Provider,
     status: int,
     headers: Mapping[bytes, bytes],
+    *,
+    swallows: bool,
 ) -> Passed:
+    form: Form = "bytes" if surface.raw and status != 204 else form_of(status, headers)
+    estimate = partial(_estimate, surface, asked)
+
+    def frame(error: GatewayError) -> bytes:
+        return error_frame(error, exchange.request_id)
+
+    if surface.ends and form == "events":
+        return Completions(provider.flags, estimate, frame, swallows=swallows)
     return Passed(
-        "bytes" if surface.raw and status != 204 else form_of(status, headers),
+        form,
         provider.flags,
-        partial(_estimate, surface, asked, exchange.path),
-        lambda error: error_frame(error, exchange.request_id),
+        estimate,
+        frame,
         partial(_made, surface, note),
         _no_usage if surface.free else read_usage,
-        needs_end=surface.ends,
     )
 
 
-def _estimate(surface: Surface, asked: Opaque, path: str) -> Usage:
+def _estimate(surface: Surface, asked: Opaque, answer: Passed) -> Usage:
     """Return what a call has used of which nothing was told."""
-    if surface.free or surface.offer not in ("audio", "completions"):
-        return Usage()
-    spoken = path == "/v1/audio/speech"
-    characters = sum(map(len, asked.texts))
-    return Usage(
-        input=asked.estimate_input(),
-        output=-int(-characters * SPEECH // 1) if spoken else 0,
-        audio_output=-int(-characters * SPEECH // 1) if spoken else 0,
-        estimated=True,
-    )
+    read, most, answers = asked.appraisal
+    match surface.offer:
+        case "completions":
+            said = answer.seen if answer.form == "events" else answer.size // 8
+            return Usage(input=read, output=said, estimated=True)
+        case "audio":
+            speaks = surface.takes == "json"
+            spoken, heard = (most or 0, 0) if speaks else (0, read)
+            return Usage(
+                input=read, output=most or 0, audio_output=spoken, audio_input=heard, estimated=True
+            )
+        case "images" if not answer.is_whole:
+            # One that is whole and tells nothing is of a model that is paid for by the picture.
+            return Usage(input=read, output=(most or 0) * answers, estimated=True)
+        case _:
+            return Usage()
 
 
 def _range(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ import openai
 import pytest
 import pytest_asyncio
 
+from tests.integration import spoken
 from tests.integration.gateway import (
     KEY,
     OTHER_KEY,
@@ -18,10 +20,10 @@ from tests.integration.gateway import (
     gateway,
     upstream,
 )
-from tests.integration.scripted import Scripted
+from tests.integration.scripted import Scripted, settled, whole
 from tests.integration.sdk import OpenAI
-from tests.integration.warehouse import AUDIO, PICTURE, SECRET_WORDS, warehouse
-from tests.integration.wire import request
+from tests.integration.warehouse import AUDIO, IMAGE_USAGE, PICTURE, SECRET_WORDS, warehouse
+from tests.integration.wire import encoded, request
 
 # The SDK's own way of using aiohttp.
 pytestmark = [
@@ -44,8 +46,9 @@ async def house():
 
 
 @asynccontextmanager
-async def served(house, *more, **sections):
-    async with gateway(config_text(upstream(house.url), *more, **sections)) as front:
+async def served(house, *more, flags="{}", **sections):
+    text = config_text(upstream(house.url, flags=flags), *more, **sections)
+    async with gateway(text) as front:
         yield front
 
 
@@ -412,6 +415,59 @@ async def test_a_key_of_some_models_gets_no_others_by_leaving_the_model_out(hous
     assert (left_out.status, other.status, own.status) == (400, 403, 200)
 
 
+@pytest.mark.parametrize("native", ["", "/up"])
+@pytest.mark.parametrize("named", [{}, {"model": None}, {"model": ""}, {"model": 7}])
+async def test_what_costs_something_names_its_model_whatever_else_it_names(house, native, named):
+    restricted = config_text(upstream(house.url)).replace(
+        'name = "tester"', 'name = "tester"\nmodels = ["up/a"]'
+    )
+    for text in (config_text(upstream(house.url)), restricted):
+        async with gateway(text) as running:
+            sdk = OpenAI(running, asynchronous=True)
+            file = (await sdk.client.files.create(file=("f", b"x"), purpose="vision")).id
+            await sdk.close()
+            asked = len(house.seen)
+            for path in ("/v1/images/generations", "/v1/images/edits", "/v1/videos"):
+                for about in ({}, {"images": [{"file_id": file}]}):
+                    refused = await running.post(
+                        f"{native}{path}", {"prompt": "x", **named, **about}
+                    )
+                    assert (refused.status, refused.error["param"]) == (400, "model")
+            assert len(house.seen) == asked
+
+
+@pytest.mark.parametrize("native", ["", "/up"])
+async def test_a_video_says_of_which_model_another_is_made(house, native):
+    async with served(house) as running:
+        made = await running.post("/v1/videos", {"prompt": "x", "model": "up/sora-2"})
+        for path in ("edits", "extensions", f"{made.json['id']}/remix"):
+            about = {} if "remix" in path else {"video": {"id": made.json["id"]}}
+            answered = await running.post(f"{native}/v1/videos/{path}", {"prompt": "y", **about})
+            assert answered.status == 200
+            other = await running.post(
+                f"{native}/v1/videos/{path}",
+                {"prompt": "y", **about},
+                authorization=f"Bearer {OTHER_KEY}",
+            )
+            assert other.status == 404
+
+
+@pytest.mark.parametrize("native", ["", "/up"])
+async def test_nobody_makes_a_video_of_another_who_may_spend_so_much(house, native):
+    own = '[[models]]\nname = "up/sora-2"\ncost = { requests_kcount = 40 }\n'
+    prepaid = config_text(upstream(house.url), own).replace(
+        'name = "tester"', 'name = "tester"\nprepaid = true\ncredit_usd = 1'
+    )
+    async with gateway(prepaid) as running:
+        made = await running.post("/v1/videos", {"prompt": "x", "model": "up/sora-2"})
+        assert made.status == 200
+        for path in ("edits", "extensions", f"{made.json['id']}/remix"):
+            about = {} if "remix" in path else {"video": {"id": made.json["id"]}}
+            refused = await running.post(f"{native}/v1/videos/{path}", {"prompt": "y", **about})
+            assert (refused.status, refused.error["code"]) == (403, "model_not_allowed")
+        assert len(house.videos) == 1
+
+
 async def test_a_key_that_may_spend_so_much_starts_no_batch(house):
     budget = config_text(upstream(house.url)).replace(
         'name = "tester"', 'name = "tester"\nbudget_usd = 1\nbudget_period = "day"'
@@ -605,6 +661,163 @@ async def test_an_image_is_paid_for(house):
         assert answered.headers["x-splice-cost-usd"] == "0.01093"
         usage = await running.get(f"/v1/usage/{answered.headers['x-request-id']}")
         assert (usage.json["cost_micro"], usage.json["output_tokens"]) == (10930, 272)
+
+
+PREPAID = 'name = "tester"\nprepaid = true\ncredit_usd = '
+DEAR = '[[models]]\nname = "up/gpt-image-1"\ncost = { input = 5, output = 40 }\n'
+
+
+@asynccontextmanager
+async def prepaid(url, credit, **sections):
+    text = config_text(upstream(url), DEAR, **sections)
+    async with gateway(text.replace('name = "tester"', f"{PREPAID}{credit}")) as running:
+        yield running
+
+
+async def at_once(running, house, path, body) -> list[int]:
+    """Ask six times, of which nobody is answered before all have been let in or refused; return the statuses."""
+    house.open.clear()
+    async with asyncio.TaskGroup() as calls:
+        asking = [calls.create_task(running.post(path, body)) for _ in range(6)]
+        await settled(lambda: sum(one.done() for one in asking) + len(house.seen) == 6)
+        house.open.set()
+    return sorted(one.result().status for one in asking)
+
+
+async def test_what_pictures_may_cost_is_held_while_they_are_made(house):
+    asked = {"model": "up/gpt-image-1", "prompt": "x", "quality": "low"}
+    async with prepaid(house.url, 0.033) as running:
+        assert (
+            await at_once(running, house, "/v1/images/generations", asked) == [200] * 2 + [402] * 4
+        )
+        several = await running.post("/v1/images/generations", {**asked, "n": 2})
+        assert several.status == 402
+        fields = ("model", b"up/gpt-image-1"), ("n", b"2"), ("quality", b"low")
+        body = form("xyz", *fields, ("image.", b"x"))
+        edited = await running.post("/v1/images/edits", body, **{"content-type": in_form("xyz")})
+        assert edited.status == 402
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "most"),
+    [
+        ("/v1/completions", {"max_tokens": 100}, 2),
+        ("/v1/completions", {"max_tokens": 50, "n": 2}, 2),
+        ("/v1/completions", {"max_tokens": 10, "best_of": 10}, 2),
+        ("/v1/completions", {}, 0),
+        ("/v1/audio/speech", {"input": "x" * 70, "voice": "alloy"}, 2),
+    ],
+)
+async def test_so_is_what_others_may_cost(house, path, fields, most):
+    asked = {"model": "up/gpt-image-1", "prompt": "x", **fields}
+    async with prepaid(house.url, 0.009) as running:
+        assert await at_once(running, house, path, asked) == [200] * most + [402] * (6 - most)
+
+
+SHOWN = {"type": "image_generation.partial_image", "b64_json": "A" * 50_000}
+MADE = {"type": "image_generation.completed", "b64_json": "A" * 50_000, "usage": IMAGE_USAGE}
+
+
+@pytest.mark.parametrize(
+    ("streaming", "tokens", "estimated"),
+    [("", 408 + 2 * 100, True), ('on_disconnect = { read_on = "5s" }', 272, None)],
+    ids=["dropped", "read on"],
+)
+async def test_a_client_that_leaves_when_it_has_seen_enough_pays(streaming, tokens, estimated):
+    left = asyncio.Event()
+
+    async def paint(_, writer, __):
+        writer.write(spoken.HEAD + spoken.chunk(spoken.data(SHOWN)))
+        await left.wait()
+        writer.write(spoken.chunk(spoken.data(MADE)) + spoken.LAST)
+        await writer.drain()
+
+    asked = {"model": "up/gpt-image-1", "prompt": "x", "stream": True, "partial_images": 2}
+    body = encoded({**asked, "quality": "low"})
+    async with Scripted(paint) as up, prepaid(up.url, 1, streaming=streaming) as running:
+        wire = await running.wire(limit=1 << 20)
+        wire.send(request("POST", "/v1/images/generations", body, authorization=f"Bearer {KEY}"))
+        await wire.head()
+        await wire.chunk()
+        wire.leave()
+        inside = running.running.gateway
+        await settled(lambda: inside.reading_on or not inside.calls)
+        left.set()
+        line = await running.last()
+        assert (line["status"], line["output_tokens"], line.get("estimated")) == (
+            499,
+            tokens,
+            estimated,
+        )
+        assert line["cost_usd"] == pytest.approx((line["input_tokens"] * 5 + tokens * 40) / 1e6)
+
+
+async def test_a_picture_that_is_left_before_it_is_whole_is_estimated():
+    document = b'{"data": [{"b64_json": "' + b"A" * (1_600_000)
+    stay = asyncio.Event()
+
+    async def paint(_, writer, __):
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9999999\r\n\r\n"
+            + document
+        )
+        await writer.drain()
+        await stay.wait()
+
+    body = encoded({"model": "up/gpt-image-1", "prompt": "x"})
+    async with Scripted(paint) as up, prepaid(up.url, 1) as running:
+        wire = await running.wire(limit=1 << 22)
+        wire.send(request("POST", "/v1/images/generations", body, authorization=f"Bearer {KEY}"))
+        await wire.head()
+        wire.leave()
+        line = await running.last()
+        stay.set()
+        assert (line["status"], line["output_tokens"], line["estimated"]) == (499, 6_240, True)
+
+
+async def test_a_whole_picture_of_which_nothing_is_told_has_no_tokens():
+    body = json.dumps({"created": 1, "data": [{"url": "https://x.test/a.png"}]}).encode()
+    async with (
+        Scripted([whole(body, content_type="application/json")]) as up,
+        prepaid(up.url, 1) as running,
+    ):
+        answered = await running.post(
+            "/v1/images/generations", {"model": "up/gpt-image-1", "prompt": "x"}
+        )
+        assert answered.headers["x-splice-cost-usd"] == "0"
+
+
+@pytest.mark.parametrize("options", [None, {"include_usage": False}, {"include_usage": True}])
+async def test_completions_are_asked_what_they_use_and_tell_whoever_asked(front, house, options):
+    asked = {"model": "up/m", "prompt": "Hello", "stream": True}
+    answered = await front.post(
+        "/v1/completions", asked if options is None else {**asked, "stream_options": options}
+    )
+    wanted = options == {"include_usage": True}
+    assert json.loads(house.seen[0]["body"])["stream_options"] == {"include_usage": True}
+    assert (b'"usage"' in answered.body) is wanted
+    assert answered.body.count(b"data: ") == 3 + wanted
+    assert answered.body.endswith(b"data: [DONE]\n\n")
+    line = await front.last()
+    assert (line["input_tokens"], line["output_tokens"], line.get("estimated")) == (5, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "flags"),
+    [("/up/v1/completions", "m", "{}"), ("/v1/completions", "up/m", "{ stream_options = false }")],
+)
+async def test_completions_that_tell_nothing_are_estimated_by_what_they_say(path, model, flags):
+    said = {"id": "c", "choices": [{"text": "four", "index": 0, "finish_reason": None}]}
+    end = {"id": "c", "choices": [{"text": "", "index": 0, "finish_reason": "stop"}]}
+    frames = [spoken.data(said)] * 100 + [spoken.data(end), b"data: [DONE]\n\n"]
+    script = spoken.HEAD + spoken.chunk(b"".join(frames)) + spoken.LAST
+    body = {"model": model, "prompt": "x", "stream": True}
+    async with Scripted([script]) as up, served(up, flags=flags) as running:
+        answered = await running.post(path, body)
+        assert answered.body == b"".join(frames)
+        assert "stream_options" not in json.loads(up.requests[0].body)
+        line = await running.last()
+        assert (line["output_tokens"], line["estimated"]) == (100, True)
 
 
 async def test_routes_are_told_without_what_stands_in_them(client, front):

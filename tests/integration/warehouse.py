@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -27,6 +28,9 @@ class Warehouse:
         self.refuse: list[int] = []
         """Statuses of the next answers."""
         self.speech_size = len(AUDIO)
+        self.open = asyncio.Event()
+        """While it is not set nobody is answered."""
+        self.open.set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         note: dict[str, Any] = {
@@ -50,6 +54,7 @@ class Warehouse:
         if path == "/files" and request.method == "POST":
             return await self._store(request, note)
         note["body"] = await _whole(request)
+        await self.open.wait()
         return await self._answer(request, path, note)
 
     async def _store(self, request: web.BaseRequest, note: dict[str, Any]) -> web.StreamResponse:

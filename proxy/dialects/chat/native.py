@@ -43,8 +43,23 @@ def rewritten(body: bytes, document: dict[str, Any], upstream: Upstream, *, stre
         body = with_model(body, document, upstream.model)
     body = _with_limit_field(body, document, flags)
     if stream and flags.stream_options:
-        body = _with_usage_asked(body, document)
+        body = with_usage_asked(body, document)
     return body
+
+
+def with_usage_asked(body: bytes, document: dict[str, Any]) -> bytes:
+    """Return ``body`` asking for the usage chunk, which is swallowed where the client did not ask."""
+    options = document.get("stream_options")
+    if isinstance(options, dict) and options.get("include_usage") is True:
+        return body
+    if "stream_options" not in document:
+        document["stream_options"] = {"include_usage": True}
+        return with_first_member(body, _USAGE_MEMBER)
+    document["stream_options"] = {
+        **(options if isinstance(options, dict) else {}),
+        "include_usage": True,
+    }
+    return orjson.dumps(document)
 
 
 def _with_limit_field(body: bytes, document: dict[str, Any], flags: Flags) -> bytes:
@@ -59,21 +74,6 @@ def _with_limit_field(body: bytes, document: dict[str, Any], flags: Flags) -> by
         del document[other]
         return orjson.dumps(document)
     return with_renamed_key(body, document, other, wanted)
-
-
-def _with_usage_asked(body: bytes, document: dict[str, Any]) -> bytes:
-    """Return ``body`` asking for the usage chunk, which is swallowed where the client did not ask."""
-    options = document.get("stream_options")
-    if isinstance(options, dict) and options.get("include_usage") is True:
-        return body
-    if "stream_options" not in document:
-        document["stream_options"] = {"include_usage": True}
-        return with_first_member(body, _USAGE_MEMBER)
-    document["stream_options"] = {
-        **(options if isinstance(options, dict) else {}),
-        "include_usage": True,
-    }
-    return orjson.dumps(document)
 
 
 def _may_need_mending(body: bytes, flags: Flags) -> bool:

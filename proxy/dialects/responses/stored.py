@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from proxy.dialects.passed import Passed, form_of
+from proxy.dialects.passed import Passed, form_of, free
 from proxy.dialects.plan import Passing, Plan, pass_on
 from proxy.dialects.responses.splice import ResponsesSplice
 from proxy.dialects.untouched import Watched
@@ -44,8 +44,8 @@ def make_stored_plan(
     def plan(provider: Provider, _: str) -> Plan:
         def answer(status: int, headers: Mapping[bytes, bytes]) -> Passed:
             if stream and form_of(status, headers) == "events":
-                return Watched(Replay(request_id, provider.flags, lambda: 0), provider.flags, Usage)
-            return Told("document", provider.flags, Usage, lambda _: b"")
+                return Watched(Replay(request_id, provider.flags, lambda: 0), provider.flags, free)
+            return Told("document", provider.flags, free, lambda _: b"")
 
         passing = Passing(
             content_type=None,

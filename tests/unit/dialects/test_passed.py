@@ -7,6 +7,7 @@ import json
 import pytest
 
 from proxy.dialects import passed as module
+from proxy.dialects.appraisal import Appraisal
 from proxy.dialects.passed import (
     HELD,
     Opaque,
@@ -14,6 +15,7 @@ from proxy.dialects.passed import (
     answer_lines,
     content_type,
     form_of,
+    free,
     read_usage,
 )
 from proxy.errors import GatewayError, Kind
@@ -23,14 +25,13 @@ from proxy.usage import Usage
 FLAGS = Flags()
 
 
-def passed(form, read_made=lambda _: (), *, needs_end=False) -> Passed:
+def passed(form, read_made=lambda _: ()) -> Passed:
     return Passed(
         form,
         FLAGS,
-        lambda: Usage(input=1, estimated=True),
+        lambda answer: Usage(input=1, output=answer.size * answer.is_whole, estimated=True),
         lambda error: b"data: %b\n\n" % error.kind.encode(),
         read_made,
-        needs_end=needs_end,
     )
 
 
@@ -45,9 +46,14 @@ def asked(**fields) -> Opaque:
     )  # fmt: skip
 
 
-def test_a_request_is_estimated_by_its_texts():
-    one = asked(texts=("12345678", "1234"), most=7)
-    assert (one.estimate_input(), one.output_limit, one.choices, one.heartbeat) == (3, 7, 1, None)
+def test_a_request_is_what_it_was_appraised_as():
+    one = asked(appraisal=Appraisal(3, 7, 2))
+    assert (one.estimate_input(), one.output_limit, one.choices, one.heartbeat) == (3, 7, 2, None)
+    assert (asked().output_limit, asked().sealed) == (0, True)
+
+
+def test_what_is_free_uses_nothing():
+    assert free(passed("bytes")) == Usage()
 
 
 @pytest.mark.parametrize(
@@ -116,8 +122,9 @@ def test_bytes_go_on_as_they_come():
     assert (answer.committed, answer.is_cut) == (False, True)
     assert answer.feed(b"\0\1") == b"\0\1"
     assert answer.committed
-    assert answer.finish() == b""
     assert answer.usage() == Usage(input=1, estimated=True)
+    assert answer.finish() == b""
+    assert answer.usage() == Usage(input=1, output=2, estimated=True)
 
 
 def test_bytes_that_are_cut_off_can_only_be_cut_off():
@@ -186,12 +193,14 @@ def test_a_document_too_long_to_hold_goes_on_and_its_end_is_looked_at(end, usage
     out = b"".join(answer.feed(body[at : at + 70_000]) for at in range(0, len(body), 70_000))
     assert answer.committed
     assert out + answer.finish() == body
+    if usage.estimated:
+        usage = usage._replace(output=len(body))
     assert (answer.made, answer.usage()) == ((), usage)
     assert len(answer._tail) == module._TAIL
 
 
 def test_events_go_on_and_are_looked_into():
-    answer = passed("events", needs_end=True)
+    answer = passed("events")
     frames = [
         event({"id": "cmpl-1", "choices": [{"text": "a", "finish_reason": None}]}),
         event(
@@ -212,26 +221,6 @@ def test_events_go_on_and_are_looked_into():
         "cmpl-1",
         Usage(input=5, output=2),
     )
-
-
-def test_a_reason_for_the_end_is_an_end():
-    answer = passed("events", needs_end=True)
-    answer.feed(event({"choices": [{"text": "a", "finish_reason": "stop"}]}))
-    assert answer.finish() == b""
-
-
-def test_an_event_without_its_blank_line_counts():
-    answer = passed("events", needs_end=True)
-    answer.feed(b"data: [DONE]")
-    assert not answer.committed
-    assert answer.finish() == b""
-
-
-def test_events_that_do_not_end_were_cut_off():
-    answer = passed("events", needs_end=True)
-    answer.feed(event({"choices": [{"text": "a"}]}))
-    assert answer.finish() == b"\n\ndata: upstream_disconnected\n\n"
-    assert passed("events").finish() == b""
 
 
 def test_an_error_among_events_is_told_in_our_words():

@@ -130,9 +130,19 @@ def test_an_answer_that_tells_nothing_is_estimated():
     found = answer(plan("chat"), JSON)
     found.feed(b'["nothing", {}]')
     found.finish()
-    assert found.usage().estimated
+    assert found.usage() == Usage(input=found.usage().input, output=1, estimated=True)
     assert found.usage().input > 0
     assert answer(plan("chat"), {}).form == "bytes"
+
+
+def test_numbers_are_no_output():
+    one = asked("chat")
+    one.embeds = True
+    made = make_untouched_plan(one, provider("openai-chat"), "m", path="/v1/embeddings")
+    found = answer(made, JSON)
+    found.feed(b"[%b]" % (b"0," * 100 + b"0"))
+    found.finish()
+    assert found.usage().output == 0
 
 
 def test_events_that_nobody_asked_for_are_passed_on():
