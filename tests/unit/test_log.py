@@ -121,7 +121,10 @@ def test_the_journal_gets_priorities(paper):
 
 def test_what_a_person_reads_is_one_line_that_no_terminal_obeys(paper):
     paper.log(form="text").warning("odd\nthing", model="a\nb\x1b[2J\u202ec\x9b é", number=1)
-    assert paper.text == "00:00:00.250 warning odd\\nthing model=a\\nb\\x1b[2J\\u202ec\\x9b é number=1\n"
+    assert (
+        paper.text
+        == "00:00:00.250 warning odd\\nthing model=a\\nb\\x1b[2J\\u202ec\\x9b é number=1\n"
+    )
 
 
 async def test_lines_are_gathered_while_a_loop_runs_and_written_soon(paper):
