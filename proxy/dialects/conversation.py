@@ -196,7 +196,11 @@ class Reasoning:
     off: bool = False
     want_text: Literal["yes", "implied", "no"] = "implied"
     adaptive: bool = False
-    """The client left the amount to the model (Anthropic's adaptive thinking)."""
+    """The client asked for thinking and left the amount to the model (Anthropic's adaptive thinking)."""
+    kind: Literal["enabled", "adaptive", "disabled", "between_tools"] | None = None
+    """The type by which a client of another dialect named Anthropic's thinking: a model that knows it gets that very type."""
+    display: str | None = None
+    """What the client said beside that type of how the thinking is to be shown."""
 
 
 @dataclass(slots=True)

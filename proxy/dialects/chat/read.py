@@ -199,17 +199,21 @@ def _read_thinking_object(thinking: Object, wanted: Reasoning) -> None:
     kind = needed_string(thinking, "type", "thinking")
     budget = integer(thinking, "budget_tokens", "thinking", least=1)
     display = string(thinking, "display", "thinking")
-    if kind in {"disabled", "between_tools"}:
-        wanted.off = True
-        return
-    if kind not in {"enabled", "adaptive", "auto"}:
-        raise wrong_word("thinking.type", kind, _THINKING_TYPES)
+    match kind:
+        case "disabled" | "between_tools":
+            wanted.off, wanted.kind = True, kind
+            return
+        case "enabled" if budget is not None:
+            wanted.budget, wanted.kind = budget, kind
+        case "adaptive":
+            wanted.adaptive, wanted.kind = True, kind
+        case "enabled" | "auto":
+            wanted.adaptive = True
+        case _:
+            raise wrong_word("thinking.type", kind, _THINKING_TYPES)
     wanted.off = False
+    wanted.display = display
     wanted.want_text = "no" if display == "omitted" else "yes"
-    if kind == "enabled" and budget is not None:
-        wanted.budget = budget
-    else:
-        wanted.adaptive = True
 
 
 def _take_effort(holder: Object, key: str, at: str, wanted: Reasoning) -> None:

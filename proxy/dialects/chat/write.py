@@ -150,26 +150,9 @@ def _schema(asked: Format) -> Object:
     if asked.description is not None:
         written["description"] = asked.description
     written["schema"] = asked.schema
-    written["strict"] = is_strict(asked.schema) if asked.strict is None else asked.strict
+    if asked.strict is not None:
+        written["strict"] = asked.strict
     return written
-
-
-def is_strict(schema: object) -> bool:
-    """Tell whether every object of ``schema`` is closed and requires all its properties, as OpenAI's strict mode demands.
-
-    A schema that is not so stays as it is and is sent unstrict: to close it would change what it means.
-    """
-    if isinstance(schema, list):
-        return all(is_strict(entry) for entry in schema)
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or isinstance(properties, dict):
-        required = schema.get("required")
-        named = set(required) if isinstance(required, list) else set()
-        if schema.get("additionalProperties") is not False or set(properties or ()) - named:
-            return False
-    return all(is_strict(value) for value in schema.values())
 
 
 def _needs_the_word_json(conversation: Conversation, upstream: Upstream) -> bool:

@@ -142,43 +142,18 @@ def _write_text(body: dict[str, Any], conversation: Conversation) -> None:
     if form.kind == "json":
         text["format"] = {"type": "json_object"}
     elif form.kind == "schema":
-        schema = form.schema or {}
-        # Where the client's dialect has no such switch its schemas always bind; OpenAI can promise that for some only.
-        strict = (
-            is_strict_shaped(schema) if form.strict is None and form.name is None else form.strict
-        )
         text["format"] = {
             "type": "json_schema",
             "name": form.name or "output",
             **({} if form.description is None else {"description": form.description}),
-            **({} if strict is None else {"strict": strict}),
-            "schema": schema,
+            **({} if form.strict is None else {"strict": form.strict}),
+            "schema": form.schema or {},
         }
     if conversation.verbosity is not None:
         text["verbosity"] = conversation.verbosity
     if text:
         body["text"] = text
     conversation.carry("format", "verbosity")
-
-
-def is_strict_shaped(schema: object) -> bool:
-    """Tell whether every object in ``schema`` is closed and requires all its properties, as strict mode demands."""
-    if isinstance(schema, list):
-        return all(map(is_strict_shaped, schema))
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or isinstance(properties, dict):
-        names = set(properties) if isinstance(properties, dict) else set()
-        required = schema.get("required")
-        listed = (
-            {name for name in required if isinstance(name, str)}
-            if isinstance(required, list)
-            else set()
-        )
-        if schema.get("additionalProperties") is not False or listed != names:
-            return False
-    return all(map(is_strict_shaped, schema.values()))
 
 
 # Items.

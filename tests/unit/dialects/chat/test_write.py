@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.chat.write import is_strict, write_request
+from proxy.dialects.chat.write import write_request
 from proxy.dialects.conversation import (
     Audio,
     Call,
@@ -197,7 +197,7 @@ def test_the_last_system_turn_with_an_effort_decides():
 # The form of the answer.
 
 
-def test_a_schema_is_named_and_strict_if_it_can_be():
+def test_a_schema_is_named_and_no_stricter_than_the_client_said():
     schema = {
         "type": "object",
         "properties": {"a": {}},
@@ -206,7 +206,7 @@ def test_a_schema_is_named_and_strict_if_it_can_be():
     }
     assert body(format=Format("schema", schema=schema))["response_format"] == {
         "type": "json_schema",
-        "json_schema": {"name": "output", "schema": schema, "strict": True},
+        "json_schema": {"name": "output", "schema": schema},
     }
     told = Format("schema", "my out", "d", {"type": "object"}, strict=False)
     assert body(format=told)["response_format"]["json_schema"] == {
@@ -215,28 +215,6 @@ def test_a_schema_is_named_and_strict_if_it_can_be():
         "schema": {"type": "object"},
         "strict": False,
     }
-
-
-@pytest.mark.parametrize(
-    ("schema", "strict"),
-    [
-        ({"type": "string"}, True),
-        ({"type": "object"}, False),
-        ({"properties": {"a": {}}, "additionalProperties": False, "required": 1}, False),
-        ({"anyOf": [{"type": "null"}, {"type": "object"}]}, False),
-        (
-            {
-                "type": "object",
-                "properties": {"a": {"type": "object", "additionalProperties": False}},
-                "required": ["a"],
-                "additionalProperties": False,
-            },
-            True,
-        ),
-    ],
-)
-def test_strict_needs_closed_objects_that_require_all_they_have(schema, strict):
-    assert is_strict(schema) is strict
 
 
 def test_openai_wants_the_word_json_somewhere_for_a_free_json_object():

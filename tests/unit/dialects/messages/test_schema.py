@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.messages.schema import MAX_OPTIONAL, closed, is_strict
+from proxy.dialects.messages.schema import MAX_OPTIONAL, closed
 
 
 def schema_of(node: dict[str, Any]) -> dict[str, Any]:
@@ -116,42 +116,6 @@ def test_optional_properties_and_unions_are_counted():
     assert not made.fits(unions=15)
 
 
-@pytest.mark.parametrize(
-    ("node", "strict"),
-    [
-        ({"type": "string"}, True),
-        ({"type": "object", "properties": {}, "additionalProperties": False}, True),
-        (
-            {
-                "type": "object",
-                "properties": {"a": {}},
-                "required": ["a"],
-                "additionalProperties": False,
-            },
-            True,
-        ),
-        (
-            {
-                "type": "object",
-                "properties": {"a": {}},
-                "required": [],
-                "additionalProperties": False,
-            },
-            False,
-        ),
-        ({"type": "object", "properties": {}}, False),
-        ({"type": "object", "properties": [], "additionalProperties": False}, False),
-        ({"type": "array", "items": {"type": "object"}}, False),
-        ({"anyOf": [{"type": "null"}, {"type": "object"}]}, False),
-        ({"$defs": {"A": {"type": "object"}}}, False),
-        ({"$defs": {"type": {"type": "string"}, "properties": {"type": "string"}}}, True),
-        ({"enum": [{"type": "object"}]}, True),
-    ],
-)
-def test_strict_means_closed_and_all_required(node: dict[str, Any], *, strict: bool):
-    assert is_strict(node) is strict
-
-
 NODES = st.recursive(
     st.none()
     | st.booleans()
@@ -194,4 +158,3 @@ def test_any_schema_is_closed_or_not(node: dict[str, Any]):
         again = closed(made.schema)
         assert again is not None
         assert again.schema == made.schema
-    is_strict(node)

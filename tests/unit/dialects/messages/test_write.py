@@ -3,13 +3,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.dialects.chat.read import read_request
 from proxy.dialects.conversation import (
     Audio,
     Call,
@@ -644,6 +645,48 @@ def test_thinking_by_generation(
     assert written.body.get("thinking") == thinking
     assert written.body.get("output_config") == (None if effort is None else {"effort": effort})
     assert written.dropped == frozenset()
+
+
+@pytest.mark.parametrize("want", ["yes", "implied", "no"])
+@pytest.mark.parametrize("model", [BUDGETED, "claude-opus-4-8"])
+def test_a_model_that_does_not_think_of_itself_is_not_made_to_by_how_thoughts_are_shown(
+    model: str, want: Literal["yes", "implied", "no"]
+):
+    written = write(model=model, reasoning=Reasoning(want_text=want), temperature=0.5)
+    assert "thinking" not in written.body
+    assert written.body.get("temperature") == (0.5 if model == BUDGETED else None)
+
+
+def test_thoughts_that_a_model_has_anyway_are_shown_to_who_wants_them():
+    assert body(HI, model=NEWEST, reasoning=Reasoning(want_text="yes"))["thinking"] == ADAPTIVE
+    for want in ("implied", "no"):
+        assert "thinking" not in body(HI, model=NEWEST, reasoning=Reasoning(want_text=want))
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "sent"),
+    [
+        ("claude-opus-4-6", {"type": "enabled", "budget_tokens": 5000}, None),
+        (
+            BUDGETED,
+            {"type": "enabled", "budget_tokens": 5000, "display": "omitted"},
+            None,
+        ),
+        ("claude-opus-4-8", {"type": "disabled"}, None),
+        ("claude-opus-4-8", {"type": "adaptive", "display": "omitted"}, None),
+        ("claude-opus-4-8", {"type": "adaptive"}, ADAPTIVE),
+        ("claude-sonnet-5-5", {"type": "between_tools"}, None),
+        ("claude-sonnet-5-5", {"type": "disabled"}, {"type": "between_tools"}),
+        ("claude-haiku-5-5", {"type": "between_tools"}, {"type": "disabled"}),
+        ("claude-opus-4-8", {"type": "enabled", "budget_tokens": 9000}, ADAPTIVE),
+        (BUDGETED, {"type": "adaptive"}, {"type": "enabled", "budget_tokens": 8999}),
+        ("claude-opus-4-6", {"type": "enabled"}, ADAPTIVE),
+    ],
+)
+def test_thinking_in_the_words_of_anthropic_reaches_a_model_that_knows_them(model, thinking, sent):
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9000}
+    conversation = read_request({**asked, "thinking": thinking})
+    assert write_request(conversation, Upstream(model)).body["thinking"] == (sent or thinking)
 
 
 @pytest.mark.parametrize(
