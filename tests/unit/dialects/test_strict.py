@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.dialects import repair
-from proxy.dialects.spoken import CLIENTS, SERVERS
 from proxy.dialects.reply import Upstream
+from proxy.dialects.spoken import CLIENTS, SERVERS
 from proxy.dialects.strict import is_strict
 from proxy.errors import GatewayError
 from proxy.providers import Flags
