@@ -8,8 +8,8 @@ Rules, in the order in which they are applied:
    message that stood between call and result moves behind the result.
 4. A call without a result gets one that says so; a result without a call becomes a text of the user.
 5. Neighbouring turns of one role become one turn.
-6. Calls in the history need tools: where the client declared none, each called name is declared as a stub that may not
-   be called.
+6. Calls in the history need tools: where the client declared none, each called name is declared as a stub. None may be
+   called, unless the provider's own search is on, which "none" would forbid too.
 """
 
 from __future__ import annotations
@@ -150,6 +150,10 @@ def _declare_called_tools(conversation: Conversation) -> None:
         for part in turn.parts
         if isinstance(part, Call)
     }
-    if called:
-        conversation.tools = [Tool(name, namespace=namespace) for name, namespace in called.items()]
+    if not called:
+        return
+    conversation.tools = [Tool(name, namespace=space, stub=True) for name, space in called.items()]
+    if conversation.web_search is None:
+        if conversation.tool_choice != ToolChoice("none"):
+            conversation.weaken("tool_choice")
         conversation.tool_choice = ToolChoice("none")

@@ -62,6 +62,7 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
         body=body,
         names=names,
         dropped=conversation.dropped,
+        weakened=conversation.weakened,
         stream=conversation.stream,
     )
 
@@ -86,7 +87,7 @@ def _limits(conversation: Conversation, upstream: Upstream) -> Object:
         fields["seed"] = conversation.seed
     conversation.carry("stream", "max_tokens", "n", "stop", "seed")
     if len(stop) > MOST_STOPS:
-        conversation.lose("stop")
+        conversation.weaken("stop")
     return fields
 
 
@@ -101,6 +102,8 @@ def _reasoning_and_sampling(conversation: Conversation, upstream: Upstream) -> O
     wanted = _wanted_effort(conversation)
     if wanted in {None, "none"} or accepted:
         conversation.carry("reasoning")
+    else:
+        conversation.weaken("reasoning")
     if wanted == "none" and upstream.flags.reasoning_field:
         # DeepSeek, Z.ai and Moonshot know no such effort; they have a switch.
         fields["thinking"] = {"type": "disabled"}
@@ -179,9 +182,11 @@ def _tools(conversation: Conversation, names: Names) -> Object:
         for tool in conversation.tools
         if not tool.deferred and _is_allowed(tool, allowed)
     ]
-    conversation.carry("tools")
+    conversation.carry("tools", "parallel")
     if not tools:
+        conversation.choose_of_nothing()
         return {}
+    conversation.carry("tool_choice")
     fields: Object = {"tools": tools}
     if choice is not None:
         fields["tool_choice"] = (
@@ -191,7 +196,6 @@ def _tools(conversation: Conversation, names: Names) -> Object:
         )
     if conversation.parallel is not None:
         fields["parallel_tool_calls"] = conversation.parallel
-    conversation.carry("tool_choice", "parallel")
     return fields
 
 

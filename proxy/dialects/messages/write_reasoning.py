@@ -63,7 +63,7 @@ def write_thinking(conversation: Conversation, row: Claude, max_tokens: int) -> 
         or budget < MIN_BUDGET
         or _call_without_thinking(conversation.turns)
     ):
-        conversation.lose("reasoning")
+        conversation.weaken("reasoning")
         return Asked()
     display = {} if reasoning.display is None else {"display": reasoning.display}
     return Asked({"type": "enabled", "budget_tokens": budget, **display})

@@ -70,7 +70,12 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
         conversation.carry("metadata")
     conversation.carry("stream", "include_usage")
     return Written(
-        path=PATH, body=body, names=names, dropped=conversation.dropped, stream=conversation.stream
+        path=PATH,
+        body=body,
+        names=names,
+        dropped=conversation.dropped,
+        weakened=conversation.weakened,
+        stream=conversation.stream,
     )
 
 
@@ -81,9 +86,8 @@ def _write_tool_fields(body: dict[str, Any], conversation: Conversation, names: 
     tools = write_tools(conversation, names)
     choice = write_tool_choice(conversation, names)
     if not tools:
-        # Without tools there is nothing to choose, and OpenAI refuses the fields; only forcing one is then lost.
-        if choice in ("auto", "none"):
-            conversation.carry("tool_choice")
+        # Without tools OpenAI refuses the fields.
+        conversation.choose_of_nothing()
         conversation.carry("tools", "parallel")
         return
     body["tools"] = tools
@@ -104,8 +108,7 @@ def _write_reasoning(body: dict[str, Any], conversation: Conversation, upstream:
     reasoning = conversation.reasoning
     if not row.efforts and upstream.flags.official:
         thinks = False
-        if wanted in (None, "none"):
-            conversation.carry("reasoning")
+        (conversation.carry if wanted in (None, "none") else conversation.weaken)("reasoning")
     else:
         if wanted is not None and row.efforts:
             wanted = capabilities.snap(wanted, row.efforts)

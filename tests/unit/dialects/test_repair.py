@@ -18,6 +18,7 @@ from proxy.dialects.conversation import (
     Tool,
     ToolChoice,
     Turn,
+    WebSearch,
 )
 from proxy.dialects.repair import NO_RESULT, anchored, merged, repair
 from proxy.errors import GatewayError
@@ -130,11 +131,29 @@ def test_called_tools_that_were_not_declared_become_stubs_that_may_not_be_called
     calls = turn("assistant", call("1"), Call("2", "ls", "{}", namespace="mcp"), call("3"))
     conversation = Conversation(turns=[calls])
     repair(conversation)
-    assert conversation.tools == [Tool("f"), Tool("ls", namespace="mcp")]
+    assert conversation.tools == [Tool("f", stub=True), Tool("ls", namespace="mcp", stub=True)]
     assert conversation.tool_choice == ToolChoice("none")
     declared = Conversation(turns=[calls], tools=[Tool("g")])
     repair(declared)
     assert (declared.tools, declared.tool_choice) == ([Tool("g")], None)
+
+
+def test_stubs_do_not_forbid_the_search_that_the_client_asked_for():
+    conversation = Conversation(turns=[turn("assistant", call("1"))], web_search=WebSearch())
+    repair(conversation)
+    assert (conversation.tools, conversation.tool_choice) == ([Tool("f", stub=True)], None)
+
+
+@pytest.mark.parametrize(("mode", "told"), [("auto", {"tool_choice"}), ("none", set())])
+def test_a_choice_that_stubs_overrule_is_told(mode, told):
+    conversation = Conversation(
+        turns=[turn("assistant", call("1"))],
+        tool_choice=ToolChoice(mode),
+        given={"tool_choice": "tool_choice"},
+    )
+    repair(conversation)
+    conversation.carry("tool_choice")
+    assert (conversation.tool_choice, conversation.weakened) == (ToolChoice("none"), told)
 
 
 def test_the_last_effort_of_merged_system_turns_holds():

@@ -99,7 +99,10 @@ def test_the_output_limit_has_the_servers_name(flags, name):
 
 
 def test_at_most_four_stop_sequences_are_sent():
-    assert body(stop=["a", "", "b", "c", "d", "e"])["stop"] == ["a", "b", "c", "d"]
+    made = written(stop=["a", "", "b", "c", "d", "e"])
+    assert made.body["stop"] == ["a", "b", "c", "d"]
+    assert not made.dropped
+    assert made.weakened == {"stop"}
     assert "stop" not in body(stop=[""])
 
 
@@ -178,10 +181,11 @@ def test_efforts_are_what_the_model_takes(model, flags, reasoning, sent):
     assert made.dropped == frozenset()
 
 
-def test_an_effort_that_the_model_cannot_have_is_dropped():
+def test_an_effort_that_the_model_cannot_have_is_told():
     made = written(reasoning=Reasoning("high"), model="gpt-4.1", flags=OPENAI)
     assert "reasoning_effort" not in made.body
-    assert made.dropped == {"reasoning"}
+    assert not made.dropped
+    assert made.weakened == {"reasoning"}
 
 
 def test_the_last_system_turn_with_an_effort_decides():
@@ -280,9 +284,13 @@ def test_tools_and_the_choice_among_them():
 
 
 def test_without_tools_there_is_no_choice():
-    made = written(tool_choice=ToolChoice("auto"), parallel=True)
-    assert "tool_choice" not in made.body
-    assert made.dropped == {"tool_choice", "parallel"}
+    for mode in ("auto", "none"):
+        made = written(tool_choice=ToolChoice(mode), parallel=True)
+        assert {"tool_choice", "parallel_tool_calls"}.isdisjoint(made.body)
+        assert made.dropped == made.weakened == frozenset()
+    forced = written(tool_choice=ToolChoice("required"))
+    assert not forced.dropped
+    assert forced.weakened == {"tool_choice"}
 
 
 def test_allowed_tools_are_the_only_ones_shown():

@@ -339,16 +339,17 @@ def test_tool_choices(choice, written):
 
 
 @pytest.mark.parametrize(
-    ("mode", "dropped"), [("auto", set()), ("none", set()), ("required", {"tool_choice"})]
+    ("mode", "weakened"), [("auto", set()), ("none", set()), ("required", {"tool_choice"})]
 )
-def test_without_tools_there_is_no_choice(mode, dropped):
+def test_without_tools_there_is_no_choice(mode, weakened):
     request = write(
         tool_choice=ToolChoice(mode),
         parallel=True,
         given={"tool_choice": "tool_choice", "parallel": "p"},
     )
     assert {"tools", "tool_choice", "parallel_tool_calls"}.isdisjoint(request.body)
-    assert request.dropped == dropped
+    assert not request.dropped
+    assert request.weakened == weakened
 
 
 # Parameters.
@@ -390,7 +391,8 @@ def test_a_model_that_does_not_think_loses_the_effort_and_says_so():
     )
     assert "reasoning" not in request.body
     assert (request.body["temperature"], request.body["top_p"]) == (0.5, 1)
-    assert request.dropped == {"thinking"}
+    assert not request.dropped
+    assert request.weakened == {"thinking"}
 
 
 def test_the_last_word_about_the_effort_counts():
