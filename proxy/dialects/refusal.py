@@ -120,8 +120,11 @@ def classify_event(error: object) -> GatewayError:
 
 
 def own_param(error: GatewayError) -> str | None:
-    """Return the place in the client's body that ``error`` is about; what an upstream complains of stands in the body that we
-    wrote, and its place there says nothing to the client of another dialect."""
+    """Return the place in the client's body that ``error`` is about.
+
+    What an upstream complains of stands in the body that we wrote, and its place there says nothing to the client of another
+    dialect.
+    """
     return None if error.evidence else error.param
 
 
