@@ -21,6 +21,7 @@ from proxy.dialects import border
 from proxy.dialects.embeddings import check as check_embedding
 from proxy.dialects.passed import Opaque, Passed, form_of, free
 from proxy.dialects.plan import Passing, Plan, pass_on
+from proxy.dialects.query import CALLS, kept
 from proxy.dialects.spoken import CLIENTS, ClientDialect
 from proxy.dialects.untouched import make_untouched_plan
 from proxy.errors import GatewayError, Kind
@@ -198,14 +199,9 @@ async def _call(
     )
     asked.embeds = sort == "embed"
     route = await hold(gateway, key, asked, route)
-    path = place.path + _query(exchange.query)
+    path = place.path + kept(exchange.query, CALLS[place.dialect])
     make = partial(make_untouched_plan, path=path, count=sort == "count")
     await carry(gateway, exchange, key, asked, route, make, counting=sort == "count")
-
-
-def _query(query: str) -> str:
-    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "key"]
-    return f"?{urlencode(kept)}" if kept else ""
 
 
 async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> None:
@@ -259,3 +255,9 @@ def _as_it_is(
         method="GET" if request.method == "HEAD" else request.method,
     )
     return asked, pass_on(passing, place.dialect, place.path + _query(exchange.query), body)
+
+
+def _query(query: str) -> str:
+    """Return all of ``query`` but where our own key may stand."""
+    pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "key"]
+    return f"?{urlencode(pairs)}" if pairs else ""

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from proxy.billing.objects import Kind as Made
 from proxy.billing.objects import Object
@@ -26,6 +25,7 @@ from proxy.dialects.fields import boolean
 from proxy.dialects.native import with_model
 from proxy.dialects.passed import Form, Opaque, Passed, form_of, read_usage
 from proxy.dialects.plan import Passing, Plan, asks_usage, pass_on
+from proxy.dialects.query import OBJECTS, kept
 from proxy.dialects.references import outputs
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
@@ -48,8 +48,6 @@ from proxy.server.passed_route import (
 from proxy.server.upload import Upload
 from proxy.usage import Usage
 
-_OURS = ("key", "provider")
-"""Parameters of a query that are for us."""
 _ACCEPT = b"*/*"
 Note = Callable[[Mapping[str, Any]], None]
 
@@ -183,7 +181,7 @@ def _plan(
         method="GET" if exchange.request.method == "HEAD" else exchange.request.method,
         subject=about.id if about is not None else None,
     )
-    path = exchange.path + _query(exchange.query)
+    path = exchange.path + kept(exchange.query, OBJECTS)
     return pass_on(passing, DIALECT, path, body, stream=streams)
 
 
@@ -243,11 +241,6 @@ def _estimate(surface: Surface, asked: Opaque, answer: Passed) -> Usage:
             return Usage(input=read, output=(most or 0) * answers, estimated=True)
         case _:
             return Usage()
-
-
-def _query(query: str) -> str:
-    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in _OURS]
-    return f"?{urlencode(kept)}" if kept else ""
 
 
 def _range(exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
