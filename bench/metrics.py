@@ -27,9 +27,9 @@ from proxy.app.assembly import start
 from proxy.app.daemon import settle_memory
 from proxy.app.running import Running
 from proxy.config import loads
+from proxy.counts import Metrics
 from proxy.errors import GatewayError, Kind
 from proxy.log import open_log
-from proxy.metrics import Metrics
 from proxy.relay.record import Record
 from proxy.relay.tally import Tally
 from proxy.server import routes

@@ -17,7 +17,8 @@ Dependencies point down, one layer a line (checked by ``tests/test_layers.py``):
     dialects | config   wire formats | the configuration file
     providers           the known providers, as rows
     money | usage       amounts and their periods | token counts
-    metrics             what is counted, and its names
+    counts              what happens, counted
+    metrics             every metric by its name
     tasks | errors | log | notify   what starts tasks | what clients, the log and systemd are told
 """
 

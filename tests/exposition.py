@@ -6,7 +6,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from proxy.metrics import BookMetrics, Metrics
+from proxy.counts import BookMetrics, Metrics
 
 
 def samples(text: str) -> dict[str, float]:

@@ -26,6 +26,7 @@ from proxy.billing.options import Refused
 from proxy.billing.state import Unusable
 from proxy.billing.wallets import Wallets
 from proxy.config import Config, ConfigError
+from proxy.counts import Metrics
 from proxy.dialects.chat.shapes import error_frame as chat_error_frame
 from proxy.dialects.gemini.encode import error_frame as gemini_error_frame
 from proxy.dialects.memory import Memory
@@ -33,7 +34,6 @@ from proxy.dialects.messages.encode import error_frame as messages_error_frame
 from proxy.dialects.pace import Paces
 from proxy.dialects.responses.encode import error_frame as responses_error_frame
 from proxy.log import Bridge, Log
-from proxy.metrics import Metrics
 from proxy.notify import Notifier
 from proxy.relay.means import Means
 from proxy.relay.outbox import Outbox

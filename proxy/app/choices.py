@@ -10,7 +10,8 @@ from proxy.billing import pricelist
 from proxy.billing.directory import Directory
 from proxy.billing.tariff import Tariff
 from proxy.config import Config, ConfigError, ReadOn
-from proxy.metrics import MAX_MODELS, Metrics
+from proxy.counts import Metrics
+from proxy.metrics import MAX_MODELS
 from proxy.relay.tally import Tally
 from proxy.relay.way import Ways
 from proxy.routing.catalog import Catalog

@@ -40,8 +40,8 @@ from proxy.billing.spent import Spent
 from proxy.billing.trail import Trail
 from proxy.billing.upkeep import Upkeep
 from proxy.billing.waiting import Waiting
+from proxy.counts import BookMetrics
 from proxy.log import Log
-from proxy.metrics import BookMetrics
 from proxy.money import window
 
 SYNC = 0.025

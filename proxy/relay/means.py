@@ -10,9 +10,9 @@ from proxy.billing.objects import Object
 from proxy.billing.tariff import Tariff
 from proxy.billing.wallets import Wallets
 from proxy.config.model import Retry, Streaming
+from proxy.counts import Metrics
 from proxy.dialects.pace import Paces
 from proxy.errors import GatewayError
-from proxy.metrics import Metrics
 from proxy.relay.outbox import Outbox
 from proxy.relay.queue import Queue
 from proxy.relay.record import Record

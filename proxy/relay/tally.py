@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from proxy.counts import Metrics
 from proxy.errors import GatewayError, Kind
-from proxy.metrics import MAX_KEYS, OTHER, Metrics, Phase
+from proxy.metrics import MAX_KEYS, OTHER, Phase
 from proxy.relay.record import Record
 from proxy.usage import Usage
 

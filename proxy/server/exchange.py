@@ -11,10 +11,9 @@ from aiohttp import HttpVersion10, web
 from multidict import istr
 
 from proxy.config.model import Network
-from proxy.dialects.chat.shapes import write_error as write_chat_error
+from proxy.dialects.chat.shapes import write_error as write_openai_error
 from proxy.dialects.gemini.encode import write_error as write_gemini_error
 from proxy.dialects.messages.encode import write_error as write_messages_error
-from proxy.dialects.responses.shapes import write_error as write_responses_error
 from proxy.errors import GatewayError, Kind
 from proxy.relay.delivery import Delivery
 from proxy.relay.outbox import Outbox
@@ -35,9 +34,9 @@ _NEVER = 86_400
 _GEMINI = ("/v1beta/", "/v1/models/")
 
 _ERROR_WRITERS = {
-    "chat": write_chat_error,
+    "chat": write_openai_error,
     "messages": write_messages_error,
-    "responses": write_responses_error,
+    "responses": write_openai_error,
     "gemini": write_gemini_error,
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from proxy.config.model import Key, Target
 from proxy.dialects import border
@@ -32,7 +32,8 @@ from proxy.server.endpoints import carry, check_books, read_asked, start
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.ownership import hold
-from proxy.server.passed_request import opaque
+from proxy.server.passed_request import opaque, passed_method, passed_query
+from proxy.server.passed_route import check_allowed, own_route
 from proxy.server.upload import Upload
 
 TEMPLATE = "/{provider}/{path}"
@@ -60,6 +61,8 @@ _PREFIXES: dict[Dialect, str] = {"gemini": "/v1beta"}
 _VERSION = re.compile(r"/v\d+[a-z0-9]*/")
 _SAFE = re.compile(r"(?:/[A-Za-z0-9._~:@!$&'()*+,;=%-]+)+/?")
 _CODED = re.compile(r"%(?:2f|5c|2e|00)", re.IGNORECASE)
+_OURS = ("key",)
+"""Parameters of a query that are for us."""
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,256}")
 
 
@@ -166,19 +169,8 @@ def _speaks(provider: Provider, called: tuple[ClientDialect, Sort]) -> bool:
 
 def route_of(gateway: Gateway, key: Key, provider: str, model: str) -> Route:
     """Return the route of a provider's own ``model``, or raise the 404 or 403."""
-    name = f"{provider}/{model}"
-    target = Target(provider=provider, model=model, order=1)
-    route = Route(name, (target,), gateway.config.timeouts)
-    if not {".", ".."}.isdisjoint(model.split("/")) or not gateway.pool.serving(target):
-        raise GatewayError(
-            Kind.UNKNOWN_MODEL, f"The model `{name[:128]}` does not exist here.", param="model"
-        )
-    if not route.is_open_to(key.models):
-        raise GatewayError(
-            Kind.MODEL_NOT_ALLOWED,
-            f"This key may not call the model `{name[:128]}`.",
-            param="model",
-        )
+    route = own_route(gateway, Target(provider=provider, model=model, order=1))
+    check_allowed(key, route)
     return route
 
 
@@ -214,7 +206,7 @@ async def _anything(gateway: Gateway, exchange: Exchange, *, place: Place) -> No
     exchange.record.upload = gateway.now() - began
     asked, plan = _as_it_is(gateway, exchange, place, upload)
     target = Target(provider=place.provider.name, model="", order=1)
-    reads = request.method in ("GET", "HEAD")
+    reads = passed_method(exchange) == "GET"
     _, running = start(
         gateway,
         exchange,
@@ -252,12 +244,8 @@ def _as_it_is(
             free,
             lambda error: gateway.means.frame_error[dialect](error, exchange.request_id),
         ),
-        method="GET" if request.method == "HEAD" else request.method,
+        method=passed_method(exchange),
     )
-    return asked, pass_on(passing, place.dialect, place.path + _query(exchange.query), body)
-
-
-def _query(query: str) -> str:
-    """Return all of ``query`` but where our own key may stand."""
-    pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "key"]
-    return f"?{urlencode(pairs)}" if pairs else ""
+    return asked, pass_on(
+        passing, place.dialect, place.path + passed_query(exchange.query, _OURS), body
+    )

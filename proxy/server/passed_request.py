@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from proxy.dialects.appraisal import APPRAISED, NOTHING, Appraisal
 from proxy.dialects.form import Form, boundary_of, content_type_of
@@ -101,3 +102,15 @@ def opaque(
         remember=lambda _, __: None,
         appraisal=appraisal,
     )
+
+
+def passed_method(exchange: Exchange) -> str:
+    """Return the method that goes on. What answers a HEAD is the head of what answers a GET."""
+    method = exchange.request.method
+    return "GET" if method == "HEAD" else method
+
+
+def passed_query(query: str, ours: Collection[str]) -> str:
+    """Return what follows the path that goes on: the parameters of ``query`` but for ``ours``."""
+    kept = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in ours]
+    return f"?{urlencode(kept)}" if kept else ""

@@ -77,20 +77,32 @@ def route_within(
     model = _model(surface, request, about)
     account = about.account if about is not None else None
     target = Target(provider=provider, model=model or "", order=1, account=account)
-    name = f"{provider}/{model}" if model else ""
-    route = Route(name, (target,), gateway.config.timeouts)
-    if not gateway.pool.serving(target):
+    route = own_route(gateway, target)
+    if surface.named:
+        check_allowed(key, route)
+    exchange.record.model_asked, exchange.record.model = model, route.name or None
+    return route
+
+
+def own_route(gateway: Gateway, target: Target) -> Route:
+    """Return the route of a provider's own model by the provider's name for it, or raise the 404."""
+    name = f"{target.provider}/{target.model}" if target.model else ""
+    parts = target.model.split("/")
+    if not {".", ".."}.isdisjoint(parts) or not gateway.pool.serving(target):
         raise GatewayError(
             Kind.UNKNOWN_MODEL, f"The model `{name[:128]}` does not exist here.", param="model"
         )
-    if surface.named and not route.is_open_to(key.models):
+    return Route(name, (target,), gateway.config.timeouts)
+
+
+def check_allowed(key: Key, route: Route) -> None:
+    """Raise the 403 of a key that may not call the model of ``route``."""
+    if not route.is_open_to(key.models):
         raise GatewayError(
             Kind.MODEL_NOT_ALLOWED,
-            f"This key may not call the model `{name[:128]}`.",
+            f"This key may not call the model `{route.name[:128]}`.",
             param="model",
         )
-    exchange.record.model_asked, exchange.record.model = model, name or None
-    return route
 
 
 def _model(surface: Surface, request: Request, about: Object | None) -> str | None:

@@ -36,7 +36,7 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.media import Surface
 from proxy.server.ownership import owned, together
-from proxy.server.passed_request import Request, opaque, read
+from proxy.server.passed_request import Request, opaque, passed_method, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
@@ -135,7 +135,7 @@ async def _carry(
     plan: Callable[[Provider, str], Plan],
     upload: Upload | None,
 ) -> None:
-    reads = exchange.request.method in ("GET", "HEAD")
+    reads = passed_method(exchange) == "GET"
     said = (asked.output_limit or 0) if surface.ends else 0
     call, running = start(
         gateway,
@@ -178,7 +178,7 @@ def _plan(
         accept=b"text/event-stream" if streams else _ACCEPT,
         answer=partial(_answer, exchange, surface, asked, note, provider, swallows=swallows),
         lines=_range(exchange),
-        method="GET" if exchange.request.method == "HEAD" else exchange.request.method,
+        method=passed_method(exchange),
         subject=about.id if about is not None else None,
     )
     path = exchange.path + kept(exchange.query, OBJECTS)

@@ -17,7 +17,7 @@ from proxy.server.endpoints import check_closing, start
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
 from proxy.server.ownership import owned
-from proxy.server.passed_request import opaque
+from proxy.server.passed_request import opaque, passed_method
 
 _PATH = re.compile(r"/v1/responses/([^/]+)(/cancel|/input_items)?")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -47,7 +47,7 @@ async def response(gateway: Gateway, exchange: Exchange, *, within: str | None =
     one = await owned(gateway, key, name, What.response, within=within)
     check_closing(gateway)
     await _ask(gateway, exchange, key, one, rest)
-    if exchange.request.method == "DELETE":
+    if exchange.request.method == "DELETE" and exchange.record.error is None:
         gateway.books.objects.forget(one)
 
 
@@ -57,7 +57,7 @@ async def _ask(gateway: Gateway, exchange: Exchange, key: Key, one: Object, rest
     if provider is None:
         raise GatewayError(Kind.HOLDER_AWAY, retry_after=60)
     plan = make_stored_plan(
-        exchange.request.method if exchange.request.method != "HEAD" else "GET",
+        passed_method(exchange),
         one.id,
         rest,
         exchange.query,

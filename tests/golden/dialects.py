@@ -108,7 +108,7 @@ SPOKEN: dict[Dialect, Spoken] = {
         responses_encode.Encoder,
         responses_whole.write_answer,
         responses_shapes.write_usage,
-        responses_shapes.write_error,
+        chat_shapes.write_error,
     ),
     "gemini": Spoken(
         _read_gemini,

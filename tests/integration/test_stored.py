@@ -182,6 +182,21 @@ async def test_another_keys_response_and_one_that_never_was_are_the_same_404(met
         assert (await front.get(f"{PATH}/{name}")).status == 200
 
 
+async def test_questions_are_no_requests_by_the_minute_but_run_like_others():
+    one, two = Store("a"), Store("b")
+    async with one.server, two.server:
+        text = config_text(tables(one, two)).replace(
+            'name = "tester"', 'name = "tester"\nrpm = 1\nconcurrency = 1'
+        )
+        async with gateway(text) as front:
+            name = await made(front)
+            told = [await front.get(f"{PATH}/{name}") for _ in range(2)]
+            again = await front.post(PATH, {"model": "up/m", "input": "Hi"})
+    left = "x-ratelimit-remaining-requests"
+    assert [(answer.status, answer.headers[left]) for answer in told] == [(200, "0")] * 2
+    assert again.status == 429
+
+
 async def test_what_its_provider_has_let_go_of_is_that_404_too():
     one, two = Store("a"), Store("b")
     async with one.server, two.server, gateway(config_text(tables(one, two))) as front:

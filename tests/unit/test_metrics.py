@@ -9,8 +9,9 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from proxy.counts import Counter, Histogram, Metrics
 from proxy.errors import ROWS
-from proxy.metrics import METRICS, Counter, Histogram, Metrics
+from proxy.metrics import METRICS
 from tests.exposition import counted
 
 AGREED = """

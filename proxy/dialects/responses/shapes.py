@@ -1,4 +1,4 @@
-"""The small objects of a Responses answer: parts, seals, usage and errors."""
+"""The small objects of a Responses answer: parts, seals, usage and what went wrong."""
 
 from __future__ import annotations
 
@@ -21,18 +21,6 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         "output_tokens": usage.output,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning},
         "total_tokens": usage.total,
-    }
-
-
-def write_error(error: GatewayError, request_id: str) -> dict[str, Any]:  # noqa: ARG001  # it is in the headers
-    """Return the body of an HTTP error."""
-    return {
-        "error": {
-            "message": error.message,
-            "type": error.row.openai_type,
-            "param": error.param,
-            "code": error.code,
-        }
     }
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config import loads
+from proxy.counts import Metrics
 from proxy.errors import ROWS, GatewayError, Kind
-from proxy.metrics import FAILOVERS, LIMITS, MAX_KEYS, OTHER, Metrics
+from proxy.metrics import FAILOVERS, LIMITS, MAX_KEYS, OTHER
 from proxy.relay.call import _cause
 from proxy.relay.record import Record
 from proxy.relay.tally import Tally

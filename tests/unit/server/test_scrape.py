@@ -10,7 +10,7 @@ from prometheus_client.core import Metric as Family
 
 from proxy.config.model import Admin
 from proxy.config.secrets import Secret
-from proxy.metrics import Metrics
+from proxy.counts import Metrics
 from proxy.server import scrape
 from proxy.server.scrape import _encoder, _Page, may_read, render
 

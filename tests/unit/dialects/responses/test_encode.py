@@ -15,7 +15,7 @@ from proxy.dialects.reply import Meter, Reply, Sealed, reply_facts
 from proxy.dialects.responses.decode import Decoder
 from proxy.dialects.responses.encode import HEARTBEAT, Encoder, error_frame
 from proxy.dialects.responses.read import read_request
-from proxy.dialects.responses.shapes import write_error, write_usage
+from proxy.dialects.responses.shapes import write_usage
 from proxy.dialects.responses.whole import write_answer
 from proxy.dialects.sse import Splitter
 from proxy.dialects.turn import StopReason
@@ -639,18 +639,6 @@ def test_a_stream_that_only_beat_so_far_ends_in_a_failed_response():
         "response.failed",
     ]
     assert documents[-1]["response"]["id"] == "resp_test"
-
-
-def test_an_http_error_has_openai_s_shape():
-    error = GatewayError(Kind.INVALID_REQUEST, "Bad.", param="input[0]")
-    assert write_error(error, "req_test") == {
-        "error": {
-            "message": "Bad.",
-            "type": "invalid_request_error",
-            "param": "input[0]",
-            "code": None,
-        }
-    }
 
 
 def test_a_heartbeat_is_a_comment():
