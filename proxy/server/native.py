@@ -21,6 +21,7 @@ from proxy.dialects import border
 from proxy.dialects.embeddings import check as check_embedding
 from proxy.dialects.passed import Opaque, Passed, form_of, free
 from proxy.dialects.plan import Passing, Plan, pass_on
+from proxy.dialects.query import CALLS, kept
 from proxy.dialects.spoken import CLIENTS, ClientDialect
 from proxy.dialects.untouched import make_untouched_plan
 from proxy.errors import GatewayError, Kind
@@ -190,7 +191,7 @@ async def _call(
     )
     asked.embeds = sort == "embed"
     route = await hold(gateway, key, asked, route)
-    path = place.path + passed_query(exchange.query, _OURS)
+    path = place.path + kept(exchange.query, CALLS[place.dialect])
     make = partial(make_untouched_plan, path=path, count=sort == "count")
     await carry(gateway, exchange, key, asked, route, make, counting=sort == "count")
 

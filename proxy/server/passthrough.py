@@ -25,6 +25,7 @@ from proxy.dialects.fields import boolean
 from proxy.dialects.native import with_model
 from proxy.dialects.passed import Form, Opaque, Passed, form_of, read_usage
 from proxy.dialects.plan import Passing, Plan, asks_usage, pass_on
+from proxy.dialects.query import OBJECTS, kept
 from proxy.dialects.references import outputs
 from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
@@ -35,7 +36,7 @@ from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
 from proxy.server.media import Surface
 from proxy.server.ownership import owned, together
-from proxy.server.passed_request import Request, opaque, passed_method, passed_query, read
+from proxy.server.passed_request import Request, opaque, passed_method, read
 from proxy.server.passed_route import (
     DIALECT,
     check_batch,
@@ -47,8 +48,6 @@ from proxy.server.passed_route import (
 from proxy.server.upload import Upload
 from proxy.usage import Usage
 
-_OURS = ("key", "provider")
-"""Parameters of a query that are for us."""
 _ACCEPT = b"*/*"
 Note = Callable[[Mapping[str, Any]], None]
 
@@ -182,7 +181,7 @@ def _plan(
         method=passed_method(exchange),
         subject=about.id if about is not None else None,
     )
-    path = exchange.path + passed_query(exchange.query, _OURS)
+    path = exchange.path + kept(exchange.query, OBJECTS)
     return pass_on(passing, DIALECT, path, body, stream=streams)
 
 

@@ -200,7 +200,11 @@ async def test_the_sdks_work_with_a_providers_own_paths():
         ("", "/up/chat/completions", "/v1/chat/completions"),
         ("/openai/v1", "/up/v1/chat/completions", "/openai/v1/chat/completions"),
         ("/openai/v1", "/up/openai/v1/chat/completions", "/openai/v1/chat/completions"),
-        ("/v1", "/up/v1/chat/completions?x=1&key=" + KEY, "/v1/chat/completions?x=1"),
+        (
+            "/v1",
+            "/up/v1/chat/completions?x=1&api-version=2&key=" + KEY,
+            "/v1/chat/completions?api-version=2",
+        ),
     ],
 )
 async def test_a_version_is_added_and_the_path_of_the_address_may_be_repeated(base, asked, target):
@@ -215,6 +219,18 @@ async def test_a_version_is_added_and_the_path_of_the_address_may_be_repeated(ba
     ):
         assert (await front.post(asked, chat_body("m"))).status == 200
     assert up.requests[0].target == target
+
+
+@pytest.mark.parametrize(
+    "query", ["?fields=candidates", "?%24fields=candidates", "?alt=proto&access_token=x&KEY=y"]
+)
+async def test_no_query_decides_whether_an_answer_tells_what_it_has_used(query):
+    script = [whole(json.dumps(spoken.document("gemini")).encode(), **spoken.JSON)]
+    async with in_front_of(script, "gemini") as (front, up):
+        path, body = CALLS["gemini"]
+        assert (await front.post(path + query, body)).status == 200
+        assert up.requests[0].target == path.removeprefix("/up")
+        assert (await front.last())["output_tokens"] == spoken.OUTPUT
 
 
 async def test_a_provider_is_known_by_its_aliases(tmp_path):

@@ -265,7 +265,7 @@ async def test_another_keys_objects_are_absent_on_every_verb(client, stranger, f
         {"prompt": "x", "video": {"id": video.id}},
         authorization=f"Bearer {OTHER_KEY}",
     )
-    assert (edit.status, edit.error["param"]) == (404, "video")
+    assert (edit.status, edit.error["param"]) == (404, "video.id")
     assert len(house.seen) == asked
     # The answers to what is not there and to what is another's are the same.
     theirs, nobodys = [
@@ -395,6 +395,15 @@ async def test_a_provider_is_named_where_several_have_it(house):
         assert "provider" not in house.seen[-1]["path"]
         answered = await running.post("/v1/moderations?provider=three", {"input": "x"})
         assert answered.error["param"] == "provider"
+
+
+@pytest.mark.parametrize("native", ["", "/up"])
+async def test_a_query_names_nothing_that_is_not_looked_at(front, house, native):
+    query = "?file_id=file-of-others&access_token=x&provider=up&api-version=1"
+    asked = {"prompt": "x", "model": "m" if native else "up/m"}
+    answered = await front.post(f"{native}/v1/images/generations{query}", asked)
+    assert answered.status == 200
+    assert house.seen[0]["path"] == "/v1/images/generations?api-version=1"
 
 
 async def test_a_key_of_some_models_gets_no_others_by_leaving_the_model_out(house):
