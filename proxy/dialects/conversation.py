@@ -207,9 +207,14 @@ class Reasoning:
 
 @dataclass(slots=True)
 class WebSearch:
-    """The provider's own search tool; ``location`` is the approximate user location with flat keys."""
+    """The provider's own search tool.
+
+    ``location`` is the approximate user location with flat keys, ``context_size`` how much of what is found the model gets to
+    see. A writer carries them as ``web_search.location`` and ``web_search.context_size``.
+    """
 
     location: Json | None = None
+    context_size: str | None = None
 
 
 @dataclass(slots=True)
@@ -264,8 +269,12 @@ class Conversation:
 
     @property
     def dropped(self) -> frozenset[str]:
+        lost = self.given.keys() - self._carried - self._weakened
+        # Of what is lost as a whole the parts (``whole.part``) are not named.
         return frozenset(
-            self.given[name] for name in self.given.keys() - self._carried - self._weakened
+            self.given[name]
+            for name in lost
+            if "." not in name or name.partition(".")[0] not in lost
         )
 
     @property
