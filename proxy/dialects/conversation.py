@@ -261,6 +261,12 @@ class Conversation:
     _carried: set[str] = field(default_factory=set)
     _weakened: set[str] = field(default_factory=set)
 
+    def let_last_speak(self, texts: int) -> None:
+        """Where nobody has said anything, make the last so many texts of ``system``, which came as one message, a turn."""
+        if texts and not self.turns:
+            self.turns.append(Turn("system", [*self.system[-texts:]]))
+            del self.system[-texts:]
+
     def carry(self, *names: str) -> None:
         self._carried.update(names)
 
@@ -285,6 +291,11 @@ class Conversation:
         """Note what becomes of the choice among tools where none is sent: only a call that was to be forced is missed."""
         free = self.tool_choice is None or self.tool_choice.mode in ("auto", "none")
         (self.carry if free else self.weaken)("tool_choice")
+
+
+def is_web_link(url: str) -> bool:
+    """Tell whether ``url`` is one that any provider can fetch, and not a name in the store of one of them."""
+    return url[:8].lower().startswith(("https://", "http://"))
 
 
 def is_content(part: Part) -> bool:
