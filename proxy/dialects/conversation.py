@@ -207,9 +207,14 @@ class Reasoning:
 
 @dataclass(slots=True)
 class WebSearch:
-    """The provider's own search tool; ``location`` is the approximate user location with flat keys."""
+    """The provider's own search tool.
+
+    ``location`` is the approximate user location with flat keys, ``context_size`` how much of what is found the model gets to
+    see. A writer carries them as ``web_search.location`` and ``web_search.context_size``.
+    """
 
     location: Json | None = None
+    context_size: str | None = None
 
 
 @dataclass(slots=True)
@@ -256,6 +261,12 @@ class Conversation:
     _carried: set[str] = field(default_factory=set)
     _weakened: set[str] = field(default_factory=set)
 
+    def let_last_speak(self, texts: int) -> None:
+        """Where nobody has said anything, make the last so many texts of ``system``, which came as one message, a turn."""
+        if texts and not self.turns:
+            self.turns.append(Turn("system", [*self.system[-texts:]]))
+            del self.system[-texts:]
+
     def carry(self, *names: str) -> None:
         self._carried.update(names)
 
@@ -264,8 +275,12 @@ class Conversation:
 
     @property
     def dropped(self) -> frozenset[str]:
+        lost = self.given.keys() - self._carried - self._weakened
+        # Of what is lost as a whole the parts (``whole.part``) are not named.
         return frozenset(
-            self.given[name] for name in self.given.keys() - self._carried - self._weakened
+            self.given[name]
+            for name in lost
+            if "." not in name or name.partition(".")[0] not in lost
         )
 
     @property
@@ -276,6 +291,11 @@ class Conversation:
         """Note what becomes of the choice among tools where none is sent: only a call that was to be forced is missed."""
         free = self.tool_choice is None or self.tool_choice.mode in ("auto", "none")
         (self.carry if free else self.weaken)("tool_choice")
+
+
+def is_web_link(url: str) -> bool:
+    """Tell whether ``url`` is one that any provider can fetch, and not a name in the store of one of them."""
+    return url[:8].lower().startswith(("https://", "http://"))
 
 
 def is_content(part: Part) -> bool:

@@ -2,7 +2,7 @@
 
 Rules, in the order in which they are applied:
 
-1. A conversation of system messages only: the last one is what the user says.
+1. A conversation of system messages only: the last one, all of it, is what the user says.
 2. Empty texts go, and turns that are left empty.
 3. The results of a turn's calls follow it at once, in one user turn, before anything else that the user said; a system
    message that stood between call and result moves behind the result.
@@ -72,7 +72,8 @@ def _let_somebody_speak(conversation: Conversation, param: str) -> None:
             return
     if not conversation.system:
         raise invalid(param, f"`{param}` is empty: expected at least one message.")
-    conversation.turns.append(Turn("user", [conversation.system.pop()]))
+    conversation.turns.append(Turn("user", [*conversation.system]))
+    conversation.system = []
 
 
 def _paired(turns: list[Turn]) -> list[Turn]:

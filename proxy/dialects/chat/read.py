@@ -235,8 +235,13 @@ def _read_web_search(body: Object, conversation: Conversation) -> None:
         for key in _LOCATION
         if (value := string(approximate, key, f"{at}.user_location.approximate"))
     }
-    conversation.web_search = WebSearch(location or None)
+    size = string(asked, "search_context_size", at)
+    conversation.web_search = WebSearch(location or None, size)
     conversation.given["web_search"] = at
+    if location:
+        conversation.given["web_search.location"] = f"{at}.user_location"
+    if size is not None:
+        conversation.given["web_search.context_size"] = f"{at}.search_context_size"
 
 
 def _refuse_speech(body: Object) -> None:

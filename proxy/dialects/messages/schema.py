@@ -171,8 +171,13 @@ class _Walk:
         out["anyOf"] = [self.schema(one) for one in value]
 
     def all_of(self, out: dict[str, Any], value: object) -> None:
-        # Objects that are closed each on its own contradict one another.
-        if not isinstance(value, list) or len(value) != 1:
+        if not isinstance(value, list):
+            raise _Open
+        # Objects that are closed each on its own contradict one another, and what is referred to may be one.
+        objects = [
+            one for one in value if isinstance(one, dict) and (is_object(one) or "$ref" in one)
+        ]
+        if len(objects) > 1:
             raise _Open
         out["allOf"] = [self.schema(one) for one in value]
 

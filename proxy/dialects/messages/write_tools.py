@@ -56,7 +56,7 @@ def write_tools(
             conversation.weaken("web_search")
         else:
             made.tools.append(_web_search(conversation.web_search))
-            conversation.carry("web_search")
+            conversation.carry("web_search", "web_search.location")
     conversation.carry("parallel")
     if not made.tools:
         conversation.choose_of_nothing()

@@ -24,6 +24,7 @@ from proxy.dialects.conversation import (
     Text,
     Thinking,
     Turn,
+    is_web_link,
 )
 from proxy.dialects.identity import identity_fields
 from proxy.dialects.names import Names, call_ids_for, flat_name
@@ -294,13 +295,13 @@ def _input_part(part: Part) -> dict[str, Any]:
 def _image_source(image: Image) -> dict[str, str]:
     if image.data is not None:
         return {"image_url": f"data:{image.mime};base64,{image.data}"}
-    if image.url is not None:
+    if image.url is not None and is_web_link(image.url):
         return {"image_url": image.url}
     return {"file_id": _own_file_id(image)}
 
 
 def _file_part(file: File) -> dict[str, Any]:
-    if file.url is not None:
+    if file.url is not None and is_web_link(file.url):
         return {"type": "input_file", "file_url": file.url}
     if file.data is None:
         return {"type": "input_file", "file_id": _own_file_id(file)}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.dialects.chat.read import read_request as read_chat
 from proxy.dialects.conversation import (
     Call,
     Conversation,
@@ -21,6 +22,7 @@ from proxy.dialects.conversation import (
     WebSearch,
 )
 from proxy.dialects.repair import NO_RESULT, anchored, merged, repair
+from proxy.dialects.responses.read import read_request as read_responses
 from proxy.errors import GatewayError
 
 PICTURE = Image(url="https://e.com/a.png")
@@ -58,14 +60,35 @@ def test_neighbours_of_one_role_become_one_turn():
 
 
 def test_the_last_of_only_system_messages_is_what_the_user_says():
-    conversation = Conversation(system=[Text("A"), Text("B")])
+    conversation = Conversation(system=[Text("A"), Text("B")])  # one instruction in two parts
     repair(conversation)
-    assert conversation.system == [Text("A")]
-    assert conversation.turns == [turn("user", "B")]
+    assert conversation.system == []
+    assert conversation.turns == [turn("user", "A", "B")]
     assert repaired(turn("system", "A"), turn("system", "B"), turn("system", "")) == [
         ("system", [Text("A")]),
         ("user", [Text("B")]),
     ]
+
+
+def test_of_several_system_messages_the_last_whole_one_is_what_the_user_says():
+    parts = [{"type": "text", "text": "B"}, {"type": "text", "text": "C"}]
+    chat = read_chat(
+        {
+            "messages": [
+                {"role": "system", "content": "A"},
+                {"role": "developer", "content": parts},
+                {"role": "system", "content": ""},
+            ]
+        }
+    )
+    items = [{"type": "input_text", "text": text} for text in "BC"]
+    responses = read_responses(
+        {"instructions": "A", "input": [{"role": "developer", "content": items}]}
+    )
+    for conversation in (chat, responses):
+        repair(conversation)
+        assert conversation.system == [Text("A")]
+        assert conversation.turns == [turn("user", "B", "C")]
 
 
 @pytest.mark.parametrize("turns", [[], [turn("system", "")], [turn("user", "")], [turn("user")]])

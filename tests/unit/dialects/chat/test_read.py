@@ -195,8 +195,12 @@ def test_unknown_words_for_reasoning_are_refused():
 def test_web_search_takes_the_place_flat():
     place = {"type": "approximate", "approximate": {"city": "Paris", "country": None}}
     conversation = read(web_search_options={"user_location": place, "search_context_size": "low"})
-    assert conversation.web_search == WebSearch({"city": "Paris"})
-    assert conversation.given == {"web_search": "web_search_options"}
+    assert conversation.web_search == WebSearch({"city": "Paris"}, "low")
+    assert conversation.given == {
+        "web_search": "web_search_options",
+        "web_search.location": "web_search_options.user_location",
+        "web_search.context_size": "web_search_options.search_context_size",
+    }
     assert read(web_search_options={}).web_search == WebSearch()
 
 

@@ -517,3 +517,9 @@ def test_the_same_conversation_gives_the_same_bytes():
 
     assert make() == make()
     assert make()["messages"][0]["tool_calls"][0]["id"] == make()["messages"][1]["tool_call_id"]
+
+
+def test_a_picture_in_a_store_of_googles_is_refused():
+    with pytest.raises(GatewayError) as caught:
+        written(turns=[Turn("user", [Image(url="gs://b/a.png")])])
+    assert caught.value.kind is Kind.UNSUPPORTED_CONTENT

@@ -616,3 +616,18 @@ def test_stubs_are_no_tools_to_a_model_that_searches_or_writes_json_only_without
     declared = {"functionDeclarations": [{"name": "f"}]}
     both = body(*turns, web_search=WebSearch())
     assert both["tools"] == [declared, {"googleSearch": {}}]
+
+
+@pytest.mark.parametrize(
+    ("url", "mime"),
+    [
+        ("https://x/a", "image/jpeg"),
+        ("https://x/a.png", "image/png"),
+        ("https://www.youtube.com/watch?v=1", "video/*"),
+        ("https://youtu.be/1", "video/*"),
+        ("https://generativelanguage.googleapis.com/v1beta/files/1", None),
+    ],
+)
+def test_the_type_of_a_link_is_guessed_where_google_does_not_know_it(url, mime):
+    told = {} if mime is None else {"mimeType": mime}
+    assert user_parts(Image(url=url)) == [{"fileData": {"fileUri": url, **told}}]

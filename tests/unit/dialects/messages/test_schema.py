@@ -83,7 +83,11 @@ def test_items_definitions_and_a_single_all_of_are_followed():
         },
         {"anyOf": {}},
         {"anyOf": [], "oneOf": []},
-        {"allOf": [{"type": "string"}, {"type": "string"}]},
+        {"allOf": [{"type": "object", "properties": {}}, {"type": "object", "properties": {}}]},
+        {
+            "$defs": {"A": {"type": "object", "properties": {}}},
+            "allOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/A"}],
+        },
         {"allOf": "x"},
         {"$defs": []},
         {"type": "object", "properties": []},
@@ -158,3 +162,10 @@ def test_any_schema_is_closed_or_not(node: dict[str, Any]):
         again = closed(made.schema)
         assert again is not None
         assert again.schema == made.schema
+
+
+def test_members_that_are_not_all_objects_stand_side_by_side():
+    several = {"allOf": [{"type": "string"}, {"description": "d"}, {"$ref": "#/$defs/A"}]}
+    made = closed({"$defs": {"A": {"type": "string"}}, **several})
+    assert made is not None
+    assert made.schema["allOf"] == several["allOf"]

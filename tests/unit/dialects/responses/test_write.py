@@ -479,3 +479,10 @@ def test_what_this_dialect_has_no_field_for_is_dropped():
     given = {"stop": "stop_sequences", "seed": "seed", "n": "n", "top_k": "top_k"}
     request = write(stop=["x"], seed=1, n=2, top_k=3, given=dict(given))
     assert request.dropped == set(given.values())
+
+
+@pytest.mark.parametrize("part", [Image(url="gs://b/a.png"), File(url="gs://b/a.pdf")])
+def test_what_lies_in_a_store_of_googles_is_refused(part):
+    with pytest.raises(GatewayError) as caught:
+        content(part)
+    assert caught.value.kind is Kind.UNSUPPORTED_CONTENT
