@@ -12,7 +12,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -172,6 +172,27 @@ class Objects:
         found = Object(**rows[0])
         self._remember(found)
         return found
+
+    async def of_others(self, key_hash: str, names: Collection[str]) -> set[str]:
+        """Return which of ``names`` are objects of other keys, and not of this one. Raises ReadTooLong, sqlite3.Error."""
+        wanted = {
+            name
+            for name in names
+            if 0 < len(name) <= LONGEST_ID and self._at_hand((key_hash, name)) is None
+        }
+        if not wanted:
+            return set()
+        rows = await self._read(
+            Query(
+                "SELECT key_hash, id FROM objects WHERE id IN (SELECT value FROM json_each(:names))",
+                {"names": orjson.dumps(sorted(wanted)).decode()},
+            )
+        )
+        owners = {(row["key_hash"], row["id"]) for row in rows}
+        for named, change in self._latest.items():
+            (owners.add if change.made else owners.discard)(named)
+        own = {name for owner, name in owners if owner == key_hash}
+        return {name for _, name in owners if name in wanted} - own
 
     async def listed(
         self,

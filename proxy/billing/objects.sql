@@ -13,3 +13,4 @@ CREATE TABLE objects (
 
 CREATE INDEX objects_by_kind ON objects (key_hash, kind, created, id);
 CREATE INDEX objects_by_age ON objects (kind, created);
+CREATE INDEX objects_by_id ON objects (id);

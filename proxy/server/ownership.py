@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from proxy.billing.ledger import ReadTooLong
 from proxy.billing.objects import Object
 from proxy.config.model import Key
 from proxy.dialects.asked import Asked
-from proxy.dialects.references import Reference, in_call
+from proxy.dialects.references import Reference, in_call, replayed
 from proxy.dialects.spoken import CLIENTS
 from proxy.errors import GatewayError, Kind, invalid, unknown_object
 from proxy.routing.catalog import Route
@@ -91,11 +91,26 @@ async def hold(gateway: Gateway, key: Key, asked: Asked, route: Route) -> Route:
         for one in in_call(asked.dialect, asked.body, asked.document)
         if not _is_ours(one.param, asked, route)
     ]
-    if not referred or not _is_kept_by_any(gateway, asked, route):
+    said = replayed(asked.dialect, asked.body, asked.document)
+    if not (referred or said) or not _is_kept_by_any(gateway, asked, route):
+        return route
+    await _refuse_anothers(gateway, key, said)
+    if not referred:
         return route
     held = await together(gateway, key, referred)
     assert held is not None
     return kept_to(route, held)
+
+
+async def _refuse_anothers(gateway: Gateway, key: Key, said: Sequence[Reference]) -> None:
+    """Raise the 404 if any of ``said`` is another key's; what is nobody's goes on, and what is this key's wherever it is asked for."""
+    try:
+        found = await gateway.books.objects.of_others(key.hash, {one.id for one in said})
+    except (ReadTooLong, sqlite3.Error) as error:
+        raise GatewayError(Kind.LEDGER, retry_after=1, evidence=repr(error)) from error
+    for param, name in said:
+        if name in found:
+            raise unknown_object(name, param)
 
 
 def _is_kept_by_any(gateway: Gateway, asked: Asked, route: Route) -> bool:

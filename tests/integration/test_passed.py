@@ -265,7 +265,7 @@ async def test_another_keys_objects_are_absent_on_every_verb(client, stranger, f
         {"prompt": "x", "video": {"id": video.id}},
         authorization=f"Bearer {OTHER_KEY}",
     )
-    assert (edit.status, edit.error["param"]) == (404, "video")
+    assert (edit.status, edit.error["param"]) == (404, "video.id")
     assert len(house.seen) == asked
     # The answers to what is not there and to what is another's are the same.
     theirs, nobodys = [

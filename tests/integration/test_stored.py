@@ -288,6 +288,35 @@ async def test_what_another_key_made_cannot_be_referred_to(fields):
         assert len(one.asked) == asked
 
 
+@pytest.mark.parametrize("native", ["", "/up"])
+async def test_what_a_model_has_said_to_another_key_cannot_be_said_again_and_what_nobody_keeps_can(
+    native,
+):
+    call = {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1", "code": "1"}
+    document = spoken.document(DIALECT)
+    document["output"] = [{"type": "image_generation_call", "id": "ig_1", "result": "x"}, call]
+    script = [whole(json.dumps(document).encode(), **spoken.JSON)]
+    async with in_front_of(script, DIALECT) as (front, up):
+        model = "m" if native else "up/m"
+
+        async def again(item: dict[str, Any], **headers: str) -> int:
+            asked = {"model": model, "input": [item, {"role": "user", "content": "Hi"}]}
+            return (await front.post(native + PATH, asked, **headers)).status
+
+        assert (await front.post(native + PATH, {"model": model, "input": "Hi"})).status == 200
+        said = [
+            {"type": "image_generation_call", "id": "ig_1"},
+            call,
+            {**call, "id": "ci_of_nobody"},
+        ]
+        for item in said:
+            assert await again(item) == 200
+            assert await again(item, authorization=OTHER) == 404
+        assert len(up.requests) == 4
+        sealed = {"type": "reasoning", "id": "rs_x", "summary": [], "encrypted_content": "x"}
+        assert await again(sealed, authorization=OTHER) == 200
+
+
 async def test_a_response_that_was_not_to_be_kept_is_nobodys():
     one, two = Store("a"), Store("b")
     async with one.server, two.server, gateway(config_text(tables(one, two))) as front:

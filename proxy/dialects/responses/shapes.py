@@ -62,11 +62,17 @@ def summary_of(text: str) -> dict[str, str]:
 
 
 def kept(response: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what OpenAI keeps of ``response``, by kind and id: it and its items, to which later requests may refer."""
+    """Return what OpenAI keeps of ``response``, by kind and id: it, its items and containers, to which later requests may refer."""
     name = response.get("id")
     if response.get("store") is False or not isinstance(name, str):
         return []
     output = response.get("output")
     items = output if isinstance(output, list) else []
-    ids = [item.get("id") for item in items if isinstance(item, dict)]
-    return [("response", name), *(("item", one) for one in ids if isinstance(one, str))]
+    found = [("response", name)]
+    for item in items:
+        if isinstance(item, dict):
+            environment = item.get("environment")
+            held = environment if isinstance(environment, dict) else item
+            told = ("item", item.get("id")), ("container", held.get("container_id"))
+            found += [(kind, one) for kind, one in told if isinstance(one, str)]
+    return list(dict.fromkeys(found))

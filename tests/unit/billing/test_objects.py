@@ -47,6 +47,24 @@ async def test_an_object_is_found_by_its_key_and_by_no_other(tmp_path, log, book
         assert await names(books) == ["file-1"]
 
 
+@pytest.mark.parametrize("booked", [False, True], ids=["waiting", "booked"])
+async def test_what_is_another_keys_is_told_from_what_is_nobodys(tmp_path, log, booked):
+    async with the_books(tmp_path, log) as books:
+        ours, theirs = (
+            (made("both"), made("mine")),
+            (made("both", key=THEIRS), made("theirs", key=THEIRS)),
+        )
+        for one in (*ours, *theirs, made("gone", key=THEIRS)):
+            books.objects.bind(one)
+        if booked:
+            await books.book()
+            books.objects._known.clear()
+        books.objects.forget(made("gone", key=THEIRS))
+        asked = ["both", "mine", "theirs", "gone", "nobodys", "", "x" * 257]
+        assert await books.objects.of_others(MINE, asked) == {"theirs"}
+        assert await books.objects.of_others(MINE, ["", "x" * 257]) == set()
+
+
 async def test_an_object_that_a_client_knows_of_survives_the_process(tmp_path, log):
     books = await opened(tmp_path, log)
     books.objects.bind(made("file-1"))

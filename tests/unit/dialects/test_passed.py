@@ -242,3 +242,9 @@ def test_an_id_that_is_no_text_is_none():
     answer.feed(b'{"id": 7}')
     answer.finish()
     assert answer.answer_id == ""
+
+
+def test_the_last_of_events_counts_without_its_blank_line():
+    answer = passed("events")
+    answer.feed(b'data: {"usage": {"total_tokens": 3}}')
+    assert (answer.finish(), answer.usage()) == (b"", Usage(input=3))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.dialects.references import Reference, anywhere, in_call, in_form, outputs
+from proxy.dialects.references import Reference, anywhere, in_call, in_form, outputs, replayed
 
 
 def found(dialect: str, document: object) -> dict[str, str]:
@@ -31,7 +31,7 @@ RESPONSES: dict[str, tuple[dict[str, object], dict[str, str]]] = {
     ),
     "screenshot": (
         {"input": [{"type": "computer_call_output", "output": {"file_id": "f"}}]},
-        {"input[0].output[0].file_id": "f"},
+        {"input[0].output.file_id": "f"},
     ),
     "vector stores": (
         {"tools": [{"type": "file_search", "vector_store_ids": ["a", "b"]}]},
@@ -47,6 +47,19 @@ RESPONSES: dict[str, tuple[dict[str, object], dict[str, str]]] = {
         {"tools[0].environment.container_id": "k"},
     ),
     "mask": ({"tools": [{"input_image_mask": {"file_id": "f"}}]}, {"tools[0].input_image_mask.file_id": "f"}),
+}  # fmt: skip
+
+
+RESPONSES |= {
+    "prompt, as text": ({"prompt": "p"}, {"prompt": "p"}),
+    "a prompt's variables": (
+        {"prompt": {"id": 7, "variables": {"file_id": "x", "picture": {"type": "input_image", "file_id": "f"}}}},
+        {"prompt.variables.picture.file_id": "f"},
+    ),
+    "skills": (
+        {"tools": [{"environment": {"type": "container_auto", "skills": [{"skill_id": "skill_1"}, {"skill_id": "openai-x"}]}}]},
+        {"tools[0].environment.skills[0].skill_id": "skill_1"},
+    ),
 }  # fmt: skip
 
 
@@ -74,6 +87,31 @@ def test_what_only_looks_like_a_reference_is_none():
     assert found("responses", document) == {}
     assert found("responses", {"input": "previous_response_id"}) == {}
     assert found("responses", {"previous_response_id": 7, "tools": 7, "input": {"id": "i"}}) == {}
+
+
+def test_what_a_model_has_said_is_told_apart():
+    document = {
+        "input": [
+            {"type": "reasoning", "id": "rs_1"},
+            {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1"},
+            {"type": "shell_call", "id": 7, "environment": {"container_id": "cntr_2"}},
+            {"type": "item_reference", "id": "msg_1"},
+            {"role": "user", "content": "Hi"},
+        ],
+        "tools": [{"environment": {"container_id": "cntr_3"}}],
+    }
+    body = json.dumps(document).encode()
+    assert dict(replayed("responses", body, document)) == {
+        "input[0].id": "rs_1",
+        "input[1].id": "ci_1",
+        "input[1].container_id": "cntr_1",
+        "input[2].environment.container_id": "cntr_2",
+    }
+    assert found("responses", document) == {
+        "input[3].id": "msg_1",
+        "tools[0].environment.container_id": "cntr_3",
+    }
+    assert replayed("responses", b"{}", document) == replayed("chat", body, document) == []
 
 
 def test_a_key_may_be_spelt_with_escapes():
@@ -109,6 +147,22 @@ def test_of_a_messages_request():
     assert found("messages", {"container": {"id": "k", "skills": []}}) == {"container.id": "k"}
 
 
+def test_a_document_of_documents_is_looked_into_and_what_anthropics_tools_answer_is_not():
+    inner = [{"type": "image", "source": {"type": "file", "file_id": "a"}}]
+    blocks = [
+        {"type": "document", "source": {"type": "content", "content": inner}},
+        {"type": "tool_use", "input": {"file_id": "x"}},
+        {"type": "text", "text": "Hi", "citations": [{"file_id": "x"}]},
+        {"type": "bash_code_execution_tool_result", "content": {"content": [{"file_id": "x"}]}},
+    ]
+    skills = [{"type": "custom", "skill_id": "skill_1"}, {"type": "anthropic", "skill_id": "pptx"}]
+    document = {"messages": [{"content": blocks}], "container": {"skills": skills}}
+    assert found("messages", document) == {
+        "messages[0].content[0].source.content[0].source.file_id": "a",
+        "container.skills[0].skill_id": "skill_1",
+    }
+
+
 GOOGLES = "https://generativelanguage.googleapis.com/v1beta/files/a-b"
 
 
@@ -130,7 +184,7 @@ def test_of_a_gemini_request():
         "contents[0].parts[6].fileData.fileUri": "files/g",
     }
     one = {"contents": {"parts": parts[:1]}}
-    assert found("gemini", one) == {"contents[0].parts[0].fileData.fileUri": "files/a-b"}
+    assert found("gemini", one) == {"contents.parts[0].fileData.fileUri": "files/a-b"}
     assert found("gemini", {"cached_content": "x"}) == {"cached_content": "x"}
 
 
@@ -139,6 +193,32 @@ def test_a_slash_may_be_escaped():
     assert dict(in_call("gemini", body, json.loads(body))) == {
         "contents[0].parts[0].fileData.fileUri": "files/a"
     }
+
+
+@pytest.mark.parametrize(
+    ("uri", "one"),
+    [
+        (GOOGLES, "files/a-b"),
+        (f"{GOOGLES}:download?alt=media", "files/a-b"),
+        ("https://x@generativelanguage.googleapis.com./v1beta/files/a-b", "files/a-b"),
+        (f"{GOOGLES}/../c", None),
+        (GOOGLES.replace("/files", "/%66iles"), None),
+        (GOOGLES.replace("/", "\\"), None),
+        ("tunedModels/a", None),
+        ("gs://bucket/files/a", ""),
+        ("https://example.com/files/a", ""),
+        ("", ""),
+    ],
+)
+@pytest.mark.parametrize("where", ["contents", "systemInstruction", "functionResponse"])
+def test_whatever_is_googles_own_is_a_file_of_the_key_or_refused(where, uri, one):
+    parts = [{"fileData": {"fileUri": uri}}]
+    if where == "functionResponse":
+        parts = [{where: {"parts": parts, "response": {"fileUri": "files/x"}}}]
+    turn = {"parts": parts}
+    document = {where: turn} if where == "systemInstruction" else {"contents": [turn]}
+    ids = list(found("gemini", document).values())
+    assert ids == ([] if one == "" else [one or uri])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +246,7 @@ def test_a_body_without_any_of_the_words_is_not_looked_through():
             {"input[0].content[0].file_id": "file-1", "input[0].content[1].file_id": "file-2"},
         ),
         ({"previous_response_id": "resp_1"}, {"previous_response_id": "resp_1"}),
-        ({"conversation": {"id": "conv_1"}}, {"conversation": "conv_1"}),
+        ({"conversation": {"id": "conv_1"}}, {"conversation.id": "conv_1"}),
         (
             {"tools": [{"vector_store_ids": ["vs_1", 2]}, {"container": {"type": "auto", "file_ids": ["file-1"]}}]},
             {"tools[0].vector_store_ids[0]": "vs_1", "tools[1].container.file_ids[0]": "file-1"},
@@ -174,10 +254,14 @@ def test_a_body_without_any_of_the_words_is_not_looked_through():
         ({"container": "cntr_1"}, {"container": "cntr_1"}),
         ({"container": "auto"}, {}),
         ({"cachedContent": "cachedContents/1"}, {"cachedContent": "cachedContents/1"}),
-        ({"parts": [{"fileData": {"fileUri": "https://x/files/1"}}]}, {"parts[0].fileData.fileUri": "https://x/files/1"}),
+        ({"parts": [{"fileData": {"fileUri": "https://x/files/1"}}]}, {}),
+        ({"parts": [{"fileData": {"fileUri": "files/1"}}]}, {"parts[0].fileData.fileUri": "files/1"}),
+        ({"video": "video_1"}, {"video": "video_1"}),
+        ({"video": 7, "characters": [{"id": "char_1"}, {"id": 7}, "x"]}, {"characters[0].id": "char_1"}),
+        ({"characters": "x", "metadata": {"file_id": "file-1"}}, {"metadata.file_id": "file-1"}),
         ({"src": {"file_name": "files/1"}}, {"src.file_name": "files/1"}),
         ({"file_name": "holiday.jpg"}, {}),
-        ({"video": {"id": "video_1"}}, {"video": "video_1"}),
+        ({"video": {"id": "video_1"}}, {"video.id": "video_1"}),
         ({"video": "a video"}, {}),
         ({"file_id": None, "vector_store_ids": "x", "model": "file-1"}, {}),
         ("text", {}),
