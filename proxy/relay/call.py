@@ -304,10 +304,7 @@ class Call:
         self, seat: Seat, plan: Plan, body: bytes, before: Attempt | None, *, fresh: bool
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
-        lines = client_lines(plan.dialect, self._headers, native=plan.native)
-        if plan.passing is not None:
-            # By its key an account would give one client what another has made.
-            lines = [one for one in lines if one[0] != b"idempotency-key"]
+        lines = client_lines(plan.dialect, self._headers, native=plan.native, key=self._key)
         if lines:
             head += head_bytes(lines)
         upload = self._upload
