@@ -30,7 +30,11 @@ HELD = 1024 * 1024
 """Bytes of a document that are held until it is whole. A longer one holds images: it goes on as it comes, and its end is looked at."""
 _TAIL = 16 * 1024
 """Bytes of the end of such a document: what it tells about usage stands there."""
-_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_BEGINNING = 4 * 1024
+"""Bytes of its beginning, where it says what it is called."""
+_CALLED = re.compile(
+    rb'\s*\{(?:\s*"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*,)*?\s*"id"\s*:\s*"([^"\\]*)"'
+)
 _SAFE = re.compile(rb"[\x20-\x7e]{1,512}")
 _HEADERS = (b"content-disposition", b"content-range", b"accept-ranges")
 """What an answer's head says of its bytes, beside what they are."""
@@ -119,7 +123,7 @@ class Passed:
     """An answer that goes on as it comes; a document of up to ``HELD`` bytes goes on when it is whole.
 
     ``estimate`` takes the answer of which nothing was told. ``frame`` writes an error as an event; ``read_made`` tells what a
-    document says is kept, ``read`` what it says was used.
+    document says is kept, ``read`` what it says was used, which is in its ``member``.
     """
 
     events = 0
@@ -133,6 +137,8 @@ class Passed:
         frame: Callable[[GatewayError], bytes],
         read_made: Callable[[dict[str, Any]], Sequence[Made]] = lambda _: (),
         read: Callable[[object, Flags], Usage | None] = read_usage,
+        *,
+        member: str = "usage",
     ) -> None:
         self.form = form
         self.made: Sequence[Made] = ()
@@ -147,6 +153,7 @@ class Passed:
         self._frame = frame
         self._read_made = read_made
         self._read = read
+        self._member = member
         self._splitter = Splitter()
         self._events = 0
         self._gathered: list[bytes] = []
@@ -186,6 +193,10 @@ class Passed:
         out = b"".join(self._gathered)
         self._gathered.clear()
         self._tail = out[-_TAIL:]
+        called = _CALLED.match(out[:_BEGINNING])
+        if called is not None:
+            self.answer_id = called[1].decode("utf-8", "replace")
+            self.made = self._read_made({"id": self.answer_id})
         return out
 
     def finish(self) -> bytes:
@@ -234,9 +245,9 @@ class Passed:
 
     def _finish_document(self) -> bytes:
         if self.committed:
-            told = _USAGE.split(self._tail)
+            told = re.split(rb'"%b"\s*:\s*(?=\{)' % self._member.encode(), self._tail)
             if len(told) > 1:
-                self.reported = read_usage({"usage": _leading_object(told[-1])}, self._flags)
+                self.reported = self._read({self._member: _leading_object(told[-1])}, self._flags)
             return b""
         body = b"".join(self._gathered)
         document = _parsed(body)

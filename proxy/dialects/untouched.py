@@ -56,7 +56,8 @@ def _answer(
         return Watched(splice_answer(asked, dialect, flags, is_document=False), flags, estimate)
     read: Reader = _nothing if count else partial(_read, dialect)
     keeps = dialect == "openai-responses" and asked.document.get("store") is not False
-    return Passed(form, flags, estimate, _no_frame, kept if keeps else _none, read)
+    member = "usageMetadata" if dialect == "gemini" else "usage"
+    return Passed(form, flags, estimate, _no_frame, kept if keeps else _none, read, member=member)
 
 
 class Watched(Passed):

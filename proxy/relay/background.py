@@ -29,13 +29,44 @@ _PENDING = frozenset(("queued", "in_progress"))
 
 
 class Watch:
-    """What happens around such a call: ``answered`` is set when the client has its answer, ``over`` when nobody may wait any more."""
+    """What happens around such a call: ``answered`` is set when the client has its answer, which is called ``name``.
 
-    __slots__ = ("answered", "over")
+    ``over``: nobody may wait any more.
+    """
+
+    __slots__ = ("_looked", "_stirred", "answered", "name", "over")
 
     def __init__(self) -> None:
         self.answered = asyncio.Event()
-        self.over = asyncio.Event()
+        self.name = ""
+        self.over = False
+        self._looked = asyncio.Event()
+        self._stirred = asyncio.Event()
+
+    def end(self) -> None:
+        """Wait no longer."""
+        self.over = True
+        self._stirred.set()
+
+    async def look(self) -> None:
+        """Have it looked at now; return when that was done."""
+        self._looked.clear()
+        self._stirred.set()
+        await self._looked.wait()
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait until somebody wants something, and for ``seconds`` at most; tell whether they have passed."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()
+        except TimeoutError:
+            return True
+        self._stirred.clear()
+        return False
+
+    def looked(self) -> None:
+        """Note that it was looked at, whatever was seen."""
+        self._looked.set()
 
 
 def pending(document: bytes) -> str | None:
@@ -51,27 +82,27 @@ def pending(document: bytes) -> str | None:
 
 
 async def ended(
-    means: Means, seat: Seat, name: str, over: asyncio.Event, now: Callable[[], float]
+    means: Means, seat: Seat, watch: Watch, now: Callable[[], float]
 ) -> dict[str, Any] | None:
-    """Wait until the response ``name`` has ended; return it as it is then.
+    """Wait until the response of ``watch`` has ended; return it as it is then.
 
-    None: nobody will know, since it is gone, its provider does not answer, or ``over`` was set.
+    None: nobody will know, since it is gone, its provider does not answer, or the watch is over.
     """
     began = heard = now()
     pause = FIRST
     while now() - began < LONGEST and now() - heard < UNHEARD:
-        try:
-            async with asyncio.timeout(pause):
-                await over.wait()
-                return None
-        except TimeoutError:
+        if await watch.pause(pause):
             pause = min(pause * _GROWTH, LAST)
+        if watch.over:
+            return None
         try:
-            found = await _look(means, seat, name)
+            found = await _look(means, seat, watch.name)
         except GatewayError as error:
             if error.kind is Kind.NOT_FOUND:
                 return None
             continue
+        finally:
+            watch.looked()
         heard = now()
         if found.get("status") not in _PENDING:
             return found

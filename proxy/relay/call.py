@@ -304,10 +304,7 @@ class Call:
         self, seat: Seat, plan: Plan, body: bytes, before: Attempt | None, *, fresh: bool
     ) -> Outcome:
         origin, head = self._means.ways.of(seat, plan)
-        lines = client_lines(plan.dialect, self._headers, native=plan.native)
-        if plan.passing is not None:
-            # By its key an account would give one client what another has made.
-            lines = [one for one in lines if one[0] != b"idempotency-key"]
+        lines = client_lines(plan.dialect, self._headers, native=plan.native, key=self._key)
         if lines:
             head += head_bytes(lines)
         upload = self._upload
@@ -493,6 +490,11 @@ class Call:
         return Phase.STREAMING if attempt.has_content else Phase.WAITING
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its books are closed."""
+        return self._settled
+
+    @property
     def output_so_far(self) -> int:
         """About how many tokens of output have come."""
         answer = self._attempt.answer if self._attempt is not None else None
@@ -597,7 +599,7 @@ class Call:
         if self.delivery.finished:
             # Its task has yet to hear of the end, and would append an error to a whole answer.
             if self.watch is not None:
-                self.watch.over.set()
+                self.watch.end()
             return
         self._last_word = error
         attempt = self._attempt
@@ -621,9 +623,13 @@ class Call:
             return
         self._bind()
         self.delivery.document(200, self._fields(), document)
+        watch.name = name
         watch.answered.set()
         record.usage = None
-        found = await background.ended(self._means, lease.seat, name, watch.over, self._loop.time)
+        try:
+            found = await background.ended(self._means, lease.seat, watch, self._loop.time)
+        finally:
+            watch.looked()
         if found is not None:
             record.usage = response_usage(found, lease.seat.provider.flags) or Usage()
         self.settle(attempt.answer)

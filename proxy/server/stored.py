@@ -11,7 +11,7 @@ from proxy.billing.objects import Kind as What
 from proxy.billing.objects import Object
 from proxy.config.model import Key, Target
 from proxy.dialects.responses.stored import make_stored_plan
-from proxy.errors import GatewayError, Kind, unknown_object
+from proxy.errors import GatewayError, Kind, invalid, unknown_object
 from proxy.routing.catalog import Route
 from proxy.server.endpoints import check_closing, start
 from proxy.server.exchange import Exchange
@@ -46,9 +46,24 @@ async def response(gateway: Gateway, exchange: Exchange, *, within: str | None =
         raise unknown_object(name)
     one = await owned(gateway, key, name, What.response, within=within)
     check_closing(gateway)
+    if exchange.request.method == "DELETE":
+        await _settle(gateway, key, name)
     await _ask(gateway, exchange, key, one, rest)
     if exchange.request.method == "DELETE" and exchange.record.error is None:
         gateway.books.objects.forget(one)
+
+
+async def _settle(gateway: Gateway, key: Key, name: str) -> None:
+    """Close the books of a response that is looked after, since what it has used is gone with it. Raises the 400 of one that goes on."""
+    for call in gateway.calls:
+        watch = call.watch
+        if watch is not None and watch.name == name and call.record.key_hash == key.hash:
+            await watch.look()
+            if not call.is_settled:
+                raise invalid(
+                    None, "The response is still being worked on: cancel it before you delete it."
+                )
+            return
 
 
 async def _ask(gateway: Gateway, exchange: Exchange, key: Key, one: Object, rest: str) -> None:

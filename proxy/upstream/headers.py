@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
@@ -49,14 +50,17 @@ def passed_lines(
 
 
 def client_lines(
-    dialect: Dialect, client: Mapping[str, str], *, native: bool
+    dialect: Dialect, client: Mapping[str, str], *, native: bool, key: str = ""
 ) -> list[tuple[bytes, bytes]]:
-    """Return the lines that depend on the client."""
+    """Return the lines that depend on the client, whose ``key`` has this hash."""
     lines = []
     if native:
         for passed in _PASSED[dialect]:
             value = client.get(passed)
             if value is not None and _SAFE.fullmatch(value):
+                if passed == "idempotency-key":
+                    # An account is shared: by the same words it would give one key what another has asked for.
+                    value = hashlib.sha256(f"{key} {value}".encode()).hexdigest()
                 lines.append((passed.encode(), value.encode()))
     if dialect == "anthropic" and not (lines and lines[0][0] == b"anthropic-version"):
         lines.append((b"anthropic-version", TRANSLATED_VERSION))

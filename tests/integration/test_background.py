@@ -230,3 +230,21 @@ async def test_a_client_that_did_not_read_for_a_while_keeps_its_connection_when_
             await asyncio.sleep(0.2)
             wire.send(request("GET", "/healthz"))
             assert (await wire.answer()).status == 200
+
+
+async def test_what_is_deleted_before_we_have_looked_again_is_billed_all_the_same(monkeypatch):
+    monkeypatch.setattr(background, "FIRST", 60.0)
+    worker = Worker(looks=2)
+    async with worker.server:
+        text = config_text(upstream(worker.server.url, DIALECT), PRICED)
+        async with gateway(text) as front:
+            asked = await front.post(PATH, {**BODY, "model": "priced"})
+            name = asked.json["id"]
+            refused = await front.get(f"{PATH}/{name}", "DELETE")
+            assert (refused.status, worker.asked) == (400, 1)
+            assert "cancel it before" in refused.error["message"]
+            assert not ended(front)
+            assert (await front.get(f"{PATH}/{name}", "DELETE")).status == 200
+            assert [one.method for one in worker.server.requests][-2:] == ["GET", "DELETE"]
+            (line,) = ended(front)
+            assert (line["output_tokens"], line.get("estimated")) == (spoken.OUTPUT, None)

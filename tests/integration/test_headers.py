@@ -11,9 +11,11 @@ from tests.integration.gateway import (
     BEARER,
     DIALECTS,
     KEY,
+    OTHER_KEY,
     PATHS,
     SECRET,
     body_of,
+    chat_body,
     config_text,
     gateway,
     in_front_of,
@@ -261,14 +263,19 @@ async def test_anthropics_headers_go_to_nobody_else(dialect):
     assert not {"anthropic-version", "anthropic-beta"} & up.requests[0].headers.keys()
 
 
-async def test_an_openai_clients_idempotency_key_reaches_openai():
+async def test_an_openai_clients_idempotency_key_reaches_openai_as_its_own():
+    once = {"idempotency_key": "once", "openai_beta": "x=1"}
     async with in_front_of([spoken.told("openai-chat")]) as (front, up):
-        await front.post(PATHS["chat"], body_of("chat"), idempotency_key="once", openai_beta="x=1")
-        await front.post(
-            PATHS["messages"], body_of("messages"), idempotency_key="once", openai_beta="x=1"
-        )
-    native, translated = (request.headers for request in up.requests)
-    assert (native["idempotency-key"], native["openai-beta"]) == ("once", "x=1")
+        for _ in range(2):
+            await front.post(PATHS["chat"], body_of("chat"), **once)
+        other = {**once, "authorization": f"Bearer {OTHER_KEY}"}
+        await front.post(PATHS["chat"], body_of("chat"), **other)
+        await front.post("/up/v1/chat/completions", chat_body("m"), **other)
+        await front.post(PATHS["messages"], body_of("messages"), **once)
+    first, again, others, native, translated = (request.headers for request in up.requests)
+    assert len(first["idempotency-key"]) == 64
+    assert (first["openai-beta"], again["idempotency-key"]) == ("x=1", first["idempotency-key"])
+    assert others["idempotency-key"] == native["idempotency-key"] != first["idempotency-key"]
     assert not {"idempotency-key", "openai-beta"} & translated.keys()
 
 

@@ -221,6 +221,18 @@ async def test_a_version_is_added_and_the_path_of_the_address_may_be_repeated(ba
     assert up.requests[0].target == target
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/up/v1/chat/completions"])
+async def test_a_body_that_two_parsers_read_differently_reaches_nobody(path):
+    model = b"m" if path.startswith("/up") else b"up/m"
+    body = (
+        b'{"model": "dear", "messages": [{"role": "user", "content": "Hi"}], "model": "%b"}' % model
+    )
+    async with in_front_of([]) as (front, up):
+        refused = await front.post(path, body)
+        assert (refused.status, refused.error["param"]) == (400, "model")
+        assert not up.requests
+
+
 @pytest.mark.parametrize(
     "query", ["?fields=candidates", "?%24fields=candidates", "?alt=proto&access_token=x&KEY=y"]
 )

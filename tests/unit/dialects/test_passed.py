@@ -199,6 +199,24 @@ def test_a_document_too_long_to_hold_goes_on_and_its_end_is_looked_at(end, usage
     assert len(answer._tail) == module._TAIL
 
 
+@pytest.mark.parametrize(
+    ("beginning", "name"),
+    [
+        (b'{"id": "a", ', "a"),
+        (b' {"object" : "x\\"y", "n": -1.5e3, "null": null, "id":"a",', "a"),
+        (b'{"data": [{"id": "b"}], "id": "a", ', ""),
+        (b'{"id": 7, ', ""),
+        (b'{"id": "a\\u0062", ', ""),
+        (b"[", ""),
+    ],
+)
+def test_what_it_is_called_is_read_before_any_of_it_goes_on(beginning, name):
+    answer = passed("document", lambda document: [("file", document["id"])])
+    out = answer.feed(beginning + b'"data": "' + b"x" * HELD)
+    assert len(out) > HELD
+    assert (answer.answer_id, list(answer.made)) == (name, [("file", name)] if name else [])
+
+
 def test_events_go_on_and_are_looked_into():
     answer = passed("events")
     frames = [

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from proxy.dialects.asked import Asked
+from proxy.dialects.passed import HELD
 from proxy.dialects.plan import Passed, Passing, Plan
 from proxy.dialects.spoken import ClientDialect
 from proxy.dialects.untouched import make_untouched_plan, native_dialect
@@ -117,6 +118,18 @@ def test_what_a_response_keeps_is_told_unless_it_is_forbidden():
         found.feed(json.dumps(document).encode())
         found.finish()
         assert list(found.made) == made
+
+
+@pytest.mark.parametrize("dialect", NATIVE)
+def test_a_document_too_long_to_hold_is_metered_by_its_end_and_known_by_its_beginning(dialect):
+    document = spoken.document(NATIVE[dialect])
+    told = {name: document.pop(name) for name in ("usage", "usageMetadata") if name in document}
+    body = json.dumps({**document, "long": "x" * (HELD + 100_000), **told}).encode()
+    found = answer(plan(dialect), JSON)
+    out = b"".join(found.feed(body[at : at + 70_000]) for at in range(0, len(body), 70_000))
+    assert (out + found.finish(), found.usage()) == (body, USED)
+    kept = [("response", document["id"])] if dialect == "responses" else []
+    assert list(found.made) == kept
 
 
 def test_a_count_uses_nothing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -53,6 +54,35 @@ def test_any_other_value_is_named(body, kind):
 
 def nested(depth: int) -> bytes:
     return b'{"a":' * depth + b"1" + b"}" * depth
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "a", "model": "a"}',
+        b'{"model" : "a", "model": "b"}',
+        b'{"model": "a", "mod\\u0065l": "b"}',
+        b'{"model": "a", "x\\\\": "\\":", "model": "b"}',
+        b'{"model": "a", "x": ":", "model"\n:"b"}',
+        b'{"x": [{"model": 1' + b"0" * 300 + b', "model": 1e5}]}',
+    ],
+)
+def test_a_name_stands_once_in_an_object(body):
+    with pytest.raises(GatewayError, match="`model` stands twice") as raised:
+        parse_object(body)
+    assert (raised.value.status, raised.value.param) == (400, "model")
+
+
+@given(
+    st.recursive(
+        st.text('a\\": \n', max_size=6),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text('a\\": ', max_size=3), inner),
+    ),
+    st.sampled_from([None, (", ", ": "), (",", ":"), (" , ", " : ")]),
+)
+def test_no_text_is_taken_for_a_name(inner, separators):
+    document = {"a": inner, "b": {"a": inner}}
+    assert parse_object(json.dumps(document, separators=separators).encode()) == document
 
 
 def test_depth_has_a_limit():
