@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
@@ -30,8 +30,7 @@ _MAX_TUNNEL_HEAD = 16 * 1024
 LARGE_BODY = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a connection leads: it serves every request for the same scheme, host, port and way out."""
 
     scheme: Literal["http", "https"]
