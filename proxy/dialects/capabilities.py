@@ -48,12 +48,13 @@ class Claude:
 
     ``off`` says how thinking is turned off: ``low`` is the lowest effort of a model that always
     thinks, ``omit`` to say nothing, else the ``thinking.type`` to send. ``default_output`` is
-    ``max_tokens`` where a client sets none.
+    ``max_tokens`` where a client sets none. ``top_p_beside``: it may stand beside a temperature.
     """
 
     max_output: int
     default_output: int
     sampling: bool
+    top_p_beside: bool
     thinking: tuple[str, ...]
     off: Literal["low", "between_tools", "disabled", "omit"]
     forced_tool: bool
@@ -115,6 +116,7 @@ def claude(model: str) -> Claude:
         max_output=row["max_output"],
         default_output=row.get("default_output", row["max_output"]),
         sampling=row.get("sampling", False),
+        top_p_beside=row.get("top_p_beside", False),
         thinking=tuple(row["thinking"]),
         off=row["off"],
         forced_tool=row.get("forced_tool", True),

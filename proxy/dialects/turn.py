@@ -32,7 +32,8 @@ class Turn(Protocol):
     """The verbs every decoder calls and every encoder answers to.
 
     ``begin`` comes first, ``end`` or ``fail`` last and once. ``usage`` may come at any time and the last call wins. Tool
-    calls are numbered from 0 in the order in which they start; fragments of their arguments may interleave with anything.
+    calls have a number each, by which they are in order even where they start out of it; fragments of their arguments may
+    interleave with anything.
     ``call_done`` says that a call's arguments are whole; it may be left out. Opaque strings are in the envelope of
     ``proxy.dialects.envelope``. ``choice`` says that what follows belongs to the n-th alternative answer; without it all is
     the first's.

@@ -46,11 +46,15 @@ _LEGACY = "function_call"
 
 
 class _Call:
-    """A tool call on its way: ``number`` is None until it has a name; until then its arguments are kept."""
+    """A tool call on its way: ``number`` is None until it has a name; until then its arguments are kept.
 
-    __slots__ = ("call_id", "kept", "number", "signature")
+    ``place`` is the upstream's own number for it, if it has one.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("call_id", "kept", "number", "place", "signature")
+
+    def __init__(self, place: int | None) -> None:
+        self.place = place
         self.number: int | None = None
         self.call_id = ""
         self.signature = ""
@@ -73,6 +77,7 @@ class Decoder:
         self._calls: dict[int | str, _Call] = {}
         self._last: _Call | None = None
         self._started = 0
+        self._numbers: set[int] = set()
         self._tier: str | None = None
 
     # A stream.
@@ -268,7 +273,7 @@ class Decoder:
     def _known(self, key: int | str) -> _Call:
         call = self._calls.get(key)
         if call is None:
-            call = self._calls[key] = _Call()
+            call = self._calls[key] = _Call(key if isinstance(key, int) and key >= 0 else None)
         self._last = call
         return call
 
@@ -277,8 +282,7 @@ class Decoder:
         if call.number is None:
             name = function.get("name")
             if name and isinstance(name, str):
-                call.number = self._started
-                self._started += 1
+                call.number = self._numbered(call.place)
                 self._said = True
                 self._turn.tool_call(call.number, call.call_id, name, call.signature)
                 for kept in call.kept:
@@ -293,6 +297,13 @@ class Decoder:
                 call.kept.append(fragment)
             else:
                 self._turn.arguments(call.number, fragment)
+
+    def _numbered(self, place: int | None) -> int:
+        """Return the number of a call that starts: its place if that is free, else the one after all that have begun."""
+        number = self._started if place is None or place in self._numbers else place
+        self._numbers.add(number)
+        self._started = max(self._started, number + 1)
+        return number
 
     # A whole answer.
 
@@ -320,6 +331,7 @@ class Decoder:
         self._refusal.clear()
         self._last = self._finish = None
         self._started = 0
+        self._numbers.clear()
         self._said = self._closed = False
 
     # The end.

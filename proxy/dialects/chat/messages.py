@@ -167,10 +167,8 @@ def _image(image: Image) -> Object:
     elif image.url is not None and is_web_link(image.url):
         written = {"url": image.url}
     else:
-        raise unsupported(
-            image.path,
-            f"`{image.path}`: this model sees images as data or by a link to the web only.",
-        )
+        told = "by file id" if image.url is None else "that are not on the web"
+        raise unsupported(image.path, f"`{image.path}`: this model cannot see images {told}.")
     if image.detail is not None:
         written["detail"] = image.detail
     return written

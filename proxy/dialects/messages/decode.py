@@ -175,7 +175,11 @@ class Decoder:
         self._begin_unannounced()
         self._close_blocks()
         self.ended = True
-        self._turn.end(*self._ending)
+        reason, *told = self._ending
+        if reason is StopReason.STOP and self._made_calls:
+            # Imitations of the API say so of an answer that waits for its calls.
+            reason = StopReason.TOOL_CALLS
+        self._turn.end(reason, *told)
 
     def _error(self, event: Object) -> None:
         self._fail(refusal.classify_event(event if event.get("error") else event.get("message")))

@@ -282,6 +282,8 @@ class Encoder:
                 done.add(told[0])
             else:
                 rest.append((verb, told))
+        in_order = iter(sorted((told for verb, told in rest if verb == "tool_call"), key=_number))
+        rest = [(verb, next(in_order) if verb == "tool_call" else told) for verb, told in rest]
         # They were counted when they came.
         self._saw = _nothing_seen
         for verb, told in rest:
@@ -458,6 +460,11 @@ def _frame(kind: str, fields: dict[str, Any]) -> bytes:
 
 def _nothing_seen(delta: str) -> None:
     """Stand in for the meter."""
+
+
+def _number(call: tuple[Any, ...]) -> int:
+    number: int = call[0]
+    return number
 
 
 def _is_whole(fragments: list[str]) -> bool:

@@ -89,8 +89,8 @@ def _write_sampling(
         # Other dialects go up to 2.
         body["temperature"] = min(max(conversation.temperature, 0.0), 1.0)
         conversation.carry("temperature")
-    elif conversation.top_p is not None:
-        # Beside a temperature these models refuse it.
+    if conversation.top_p is not None and (conversation.temperature is None or row.top_p_beside):
+        # Beside a temperature the models of 4.x refuse it.
         body["top_p"] = conversation.top_p
         conversation.carry("top_p")
     if conversation.top_k is not None:

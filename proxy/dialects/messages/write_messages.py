@@ -130,15 +130,17 @@ def _close_for_user(messages: list[Block], *, prefill: bool) -> None:
     """Make ``messages``, which end with the assistant, end as the model accepts it."""
     content = messages[-1]["content"]
     last = content[-1]
-    if not prefill or last["type"] != "text":
-        messages.append({"role": "user", "content": [_text(GO_ON)]})
-        return
-    # White space at the end of what the model is to extend is refused.
-    last["text"] = last["text"].rstrip()
-    if not last["text"]:
-        content.pop()
-    if not content:
-        messages.pop()
+    if last["type"] == "text":
+        # White space at the end of what the assistant said last is refused.
+        last["text"] = last["text"].rstrip()
+        if not last["text"]:
+            content.pop()
+        if not content:
+            messages.pop()
+            return
+        if prefill:
+            return
+    messages.append({"role": "user", "content": [_text(GO_ON)]})
 
 
 # Parts.

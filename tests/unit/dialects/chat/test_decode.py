@@ -308,11 +308,11 @@ def test_interleaved_calls_are_told_apart_by_index():
         chunk({}, "tool_calls"),
     ) == [
         BEGIN,
-        ("tool_call", 0, "a", "f", ""),
-        ("tool_call", 1, "b", "g", ""),
-        ("arguments", 1, "{"),
-        ("arguments", 0, "{}"),
-        ("arguments", 1, "}"),
+        ("tool_call", 3, "a", "f", ""),
+        ("tool_call", 5, "b", "g", ""),
+        ("arguments", 5, "{"),
+        ("arguments", 3, "{}"),
+        ("arguments", 5, "}"),
         TOOLS,
     ]
 
@@ -334,11 +334,22 @@ def test_arguments_wait_for_the_name():
         call({"index": 1, "id": "b", "function": {"name": "g"}}),
         call({"index": 0, "function": {"name": "f"}}),
     )[1:-1] == [
-        ("tool_call", 0, "b", "g", ""),
-        ("tool_call", 1, "a", "f", ""),
-        ("arguments", 1, "{"),
-        ("arguments", 1, "}"),
+        ("tool_call", 1, "b", "g", ""),
+        ("tool_call", 0, "a", "f", ""),
+        ("arguments", 0, "{"),
+        ("arguments", 0, "}"),
     ]
+
+
+def test_no_two_calls_have_one_number():
+    started = decoded(
+        call({"id": "a", "function": {"name": "f"}}),
+        call({"index": 0, "id": "b", "function": {"name": "g"}}),
+        call({"index": -1, "id": "c", "function": {"name": "h"}}),
+        call({"index": 7, "id": "d", "function": {"name": "i"}}),
+        call({"id": "e", "function": {"name": "j"}}),
+    )[1:-1]
+    assert [verb[1:3] for verb in started] == [(0, "a"), (1, "b"), (2, "c"), (7, "d"), (8, "e")]
 
 
 def test_without_an_index_the_id_tells_calls_apart():

@@ -28,6 +28,7 @@ START = {
 STOP = {"type": "message_stop"}
 BEGIN: list[Verb] = [("begin", "claude-x", "msg_01"), ("usage", Usage(input=20, output=1))]
 END: Verb = ("end", StopReason.STOP, None, None)
+WAITS: Verb = ("end", StopReason.TOOL_CALLS, None, None)
 
 
 def block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def verbs(*events: object) -> list[Verb]:
     """What is played between the announcement and the end of a message that holds ``events``."""
     played = decoded(START, *events, STOP).verbs
     assert played[:2] == BEGIN
-    assert played[-1] == END
+    assert played[-1] == (WAITS if any(verb[0] == "tool_call" for verb in played) else END)
     return played[2:-1]
 
 
@@ -536,3 +537,10 @@ def test_any_events_are_played_or_ignored(events: list[bytes]):
 @given(LIKELY)
 def test_any_document_is_played_or_refused(document: object):
     assert whole(document)[-1][0] in ("end", "fail")
+
+
+def test_a_plain_end_after_calls_waits_for_them_streamed_and_whole():
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    streamed = decoded(START, *block(0, call), delta("end_turn"), STOP).verbs
+    played = whole({"content": [call], "stop_reason": "end_turn"})
+    assert streamed[-1] == played[-1] == WAITS

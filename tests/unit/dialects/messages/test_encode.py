@@ -333,6 +333,24 @@ def test_a_call_that_is_done_lets_the_waiting_ones_on():
     ]
 
 
+def test_calls_that_wait_come_in_the_order_of_their_numbers():
+    verbs: list[Verb] = [
+        ("tool_call", 0, "t", "f"),
+        ("arguments", 0, "{"),
+        ("tool_call", 2, "v", "h"),
+        ("arguments", 2, "{}"),
+        ("tool_call", 1, "u", "g"),
+        ("arguments", 1, "{}"),
+        ("arguments", 0, "}"),
+        ("call_done", 0),
+    ]
+    assert content(*verbs) == [
+        *call_block(0, "t", "f", "{", "}"),
+        *call_block(1, "u", "g", "{}"),
+        *call_block(2, "v", "h", "{}"),
+    ]
+
+
 def test_text_amid_the_arguments_of_a_call_comes_after_it():
     verbs: list[Verb] = [
         ("tool_call", 0, "t", "f"),

@@ -764,3 +764,19 @@ def test_any_conversation_is_written_as_the_api_wants_it(turns: list[Turn], mode
             block["tool_use_id"] for block in after["content"] if block["type"] == "tool_result"
         ]
         assert sorted(set(called)) == sorted(answered)
+
+
+@pytest.mark.parametrize(("model", "sent"), [(PLAIN, None), ("claude-3-haiku-20240307", 0.9)])
+def test_top_p_stands_beside_a_temperature_where_the_model_takes_both(
+    model: str, sent: float | None
+):
+    made = body(HI, model=model, max_tokens=900, temperature=0.5, top_p=0.9)
+    assert (made["temperature"], made.get("top_p")) == (0.5, sent)
+
+
+def test_the_last_words_before_the_model_is_told_to_go_on_have_no_white_space_behind():
+    assert messages(HI, assistant(Text("x \n")), model=MID_SYSTEM)[1:] == [
+        {"role": "assistant", "content": [text("x")]},
+        {"role": "user", "content": [text("Continue.")]},
+    ]
+    assert messages(HI, assistant(Text(" ")), model=MID_SYSTEM) == messages(HI, model=MID_SYSTEM)
