@@ -11,7 +11,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from proxy.errors import GatewayError, Kind, invalid
 
@@ -52,7 +52,13 @@ def content_type_of(boundary: bytes) -> bytes:
 class Form:
     """``feed`` takes the form in pieces of any size. ``fields`` are those of ``wanted`` that have come whole."""
 
-    def __init__(self, boundary: bytes, wanted: Collection[str]) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        wanted: Collection[str],
+        file: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """``file`` is told what the part of that name holds, and a line's end behind it."""
         self.fields: dict[str, str] = {}
         self.names: list[str] = []
         """The name of every part so far, of which a file is one."""
@@ -60,6 +66,8 @@ class Form:
         """Where the value of a field of ``fields`` begins and ends, in bytes from the beginning of the form."""
         self._delimiter = b"--" + boundary
         self._wanted = frozenset(wanted)
+        self._file = file
+        self._is_file = False
         # As if a line had ended before it, which is what has to stand before any other delimiter.
         self._rest = b"\r\n"
         self._passed = -2
@@ -147,6 +155,7 @@ class Form:
             if is_file:
                 raise invalid(name[:64], f"`{name[:64]}` is a file in the form, expected a field.")
             self._name = name
+        self._is_file = name == "file"
         # What ends the head may also be the end of the line before the next boundary, if there is no value.
         self._drop(end + 2)
         self._from = self._passed + 2
@@ -158,6 +167,8 @@ class Form:
         """Move ``size`` bytes of the value out of what has come."""
         if size <= 0:
             return
+        if self._is_file and self._file is not None:
+            self._file(self._rest[:size])
         if self._name is not None:
             self._value.append(self._rest[:size])
             self._size += size
@@ -173,6 +184,9 @@ class Form:
 
     def _end_field(self) -> None:
         name, self._name = self._name, None
+        if self._is_file and self._file is not None:
+            self._file(b"\n")
+        self._is_file = False
         if name is None:
             return
         value = b"".join(self._value)[2:]

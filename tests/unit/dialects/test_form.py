@@ -159,3 +159,16 @@ def test_the_boundary_is_found(kind, boundary):
 def test_a_boundary_that_is_none_is_refused(kind):
     with pytest.raises(GatewayError):
         boundary_of(kind)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1_000])
+def test_what_the_file_holds_is_told_as_it_passes(size):
+    parts: list[bytes] = []
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="other"; filename="f"\r\n\r\nno\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\na\r\nb\r\n--x--\r\n'
+    )
+    form = Form(b"x", (), parts.append)
+    for at in range(0, len(body), size):
+        form.feed(body[at : at + size])
+    assert b"".join(parts) == b"\r\na\r\nb\n"
