@@ -67,6 +67,11 @@ class Claude:
         """The model decides itself how long it thinks."""
         return "adaptive" in self.thinking
 
+    @property
+    def thinks_by_default(self) -> bool:
+        """The model thinks where nothing is said, so there is something to turn off."""
+        return self.off != "omit"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gemini:

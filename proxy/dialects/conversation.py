@@ -8,7 +8,8 @@ Rules that hold here:
 1. Content is never lost silently. A part that a writer has no form for is a 400.
 2. A parameter may be lost, but is named. A reader enters each optional parameter that the client gave (and that is not
    null) in ``given``, under its neutral name, with the client's own name for it; a writer calls ``carry`` for each that it
-   renders. What is given and not carried is dropped, and told to the client by the names in ``given``.
+   renders, and ``weaken`` for each of which it renders less than was asked. What is given and neither carried nor weakened is
+   ``dropped``; the client is told both by the names in ``given``.
 3. The same request gives the same bytes, every time: prompt caches and signed thinking depend on stable prefixes.
 """
 
@@ -149,7 +150,7 @@ class Tool:
 
     ``grammar`` is the (syntax, definition) of a custom tool that restricts its free text. A ``namespace`` groups tools in
     the Responses dialect; elsewhere the name is ``<namespace>__<name>``. ``deferred`` tools stay hidden until a
-    ``tool_reference`` in the history names them.
+    ``tool_reference`` in the history names them. A ``stub`` was not declared by the client: it was called in the history.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Tool:
     grammar: tuple[str, str] | None = None
     namespace: str | None = None
     deferred: bool = False
+    stub: bool = False
     cache: Json | None = None
 
 
@@ -196,14 +198,23 @@ class Reasoning:
     off: bool = False
     want_text: Literal["yes", "implied", "no"] = "implied"
     adaptive: bool = False
-    """The client left the amount to the model (Anthropic's adaptive thinking)."""
+    """The client asked for thinking and left the amount to the model (Anthropic's adaptive thinking)."""
+    kind: Literal["enabled", "adaptive", "disabled", "between_tools"] | None = None
+    """The type by which a client of another dialect named Anthropic's thinking: a model that knows it gets that very type."""
+    display: str | None = None
+    """What the client said beside that type of how the thinking is to be shown."""
 
 
 @dataclass(slots=True)
 class WebSearch:
-    """The provider's own search tool; ``location`` is the approximate user location with flat keys."""
+    """The provider's own search tool.
+
+    ``location`` is the approximate user location with flat keys, ``context_size`` how much of what is found the model gets to
+    see. A writer carries them as ``web_search.location`` and ``web_search.context_size``.
+    """
 
     location: Json | None = None
+    context_size: str | None = None
 
 
 @dataclass(slots=True)
@@ -246,22 +257,45 @@ class Conversation:
     legacy_functions: bool = False
     """A chat client of the ``functions`` era: its answer names the call ``function_call``."""
     given: dict[str, str] = field(default_factory=dict)
-    """Neutral name → the client's own name, for every optional parameter that it set. See rule 2."""
-    carried: set[str] = field(default_factory=set)
+    """Neutral name → the client's own name. This and what follows is for rule 2."""
+    _carried: set[str] = field(default_factory=set)
+    _weakened: set[str] = field(default_factory=set)
+
+    def let_last_speak(self, texts: int) -> None:
+        """Where nobody has said anything, make the last so many texts of ``system``, which came as one message, a turn."""
+        if texts and not self.turns:
+            self.turns.append(Turn("system", [*self.system[-texts:]]))
+            del self.system[-texts:]
 
     def carry(self, *names: str) -> None:
-        """Note that a writer has rendered these parameters."""
-        self.carried.update(names)
+        self._carried.update(names)
 
-    def lose(self, name: str) -> None:
-        """Note that a parameter is weakened or lost, even if part of it is carried."""
-        self.given.setdefault(name, name)
-        self.carried.discard(name)
+    def weaken(self, name: str) -> None:
+        self._weakened.add(name)
 
     @property
     def dropped(self) -> frozenset[str]:
-        """The client's names of the parameters that it set and the writer did not render."""
-        return frozenset(told for name, told in self.given.items() if name not in self.carried)
+        lost = self.given.keys() - self._carried - self._weakened
+        # Of what is lost as a whole the parts (``whole.part``) are not named.
+        return frozenset(
+            self.given[name]
+            for name in lost
+            if "." not in name or name.partition(".")[0] not in lost
+        )
+
+    @property
+    def weakened(self) -> frozenset[str]:
+        return frozenset(self.given[name] for name in self.given.keys() & self._weakened)
+
+    def choose_of_nothing(self) -> None:
+        """Note what becomes of the choice among tools where none is sent: only a call that was to be forced is missed."""
+        free = self.tool_choice is None or self.tool_choice.mode in ("auto", "none")
+        (self.carry if free else self.weaken)("tool_choice")
+
+
+def is_web_link(url: str) -> bool:
+    """Tell whether ``url`` is one that any provider can fetch, and not a name in the store of one of them."""
+    return url[:8].lower().startswith(("https://", "http://"))
 
 
 def is_content(part: Part) -> bool:

@@ -140,10 +140,10 @@ def _nine(call_id: str) -> str:
         return call_id
     value = int.from_bytes(hashlib.sha256(call_id.encode()).digest(), "big")
     digits = ""
-    for _ in range(9):
+    while value:
         value, digit = divmod(value, 62)
-        digits += _BASE62[digit]
-    return digits
+        digits = _BASE62[digit] + digits
+    return digits[:9]
 
 
 def _sha256(text: str) -> str:

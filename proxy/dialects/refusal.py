@@ -119,6 +119,15 @@ def classify_event(error: object) -> GatewayError:
     return _error(kind, evidence, retry_after({}, evidence), str(error)[:1024])
 
 
+def own_param(error: GatewayError) -> str | None:
+    """Return the place in the client's body that ``error`` is about.
+
+    What an upstream complains of stands in the body that we wrote, and its place there says nothing to the client of another
+    dialect.
+    """
+    return None if error.evidence else error.param
+
+
 def read_evidence(document: object) -> Evidence:
     """Return what an error document says.
 
@@ -135,9 +144,7 @@ def read_evidence(document: object) -> Evidence:
         evidence.message = inner
         inner = document
     elif isinstance(inner, list):
-        evidence.message = "; ".join(
-            str(entry["msg"]) for entry in inner if isinstance(entry, dict) and entry.get("msg")
-        )
+        evidence.message = _joined(inner)
         inner = document
     if isinstance(inner, dict):
         _read_object(inner, evidence)
@@ -177,6 +184,8 @@ def _read_object(error: dict[str, Any], evidence: Evidence) -> None:
         evidence.message = message
     elif isinstance(message, dict) and isinstance(message.get("detail"), str):
         evidence.message = message["detail"]
+    elif isinstance(message, dict) and isinstance(message.get("detail"), list):
+        evidence.message = _joined(message["detail"])
     param = error.get("param")
     evidence.param = param if isinstance(param, str) else None
     details = error.get("details")
@@ -191,6 +200,13 @@ def _read_object(error: dict[str, Any], evidence: Evidence) -> None:
     inner = error.get("innererror")
     if isinstance(inner, dict) and isinstance(inner.get("code"), str):
         evidence.words.add(inner["code"])
+
+
+def _joined(details: list[Any]) -> str:
+    """Return what FastAPI says of each field of a request."""
+    return "; ".join(
+        str(entry["msg"]) for entry in details if isinstance(entry, dict) and entry.get("msg")
+    )
 
 
 def _read_detail(detail: dict[str, Any], evidence: Evidence) -> None:

@@ -2,14 +2,14 @@
 
 Rules, in the order in which they are applied:
 
-1. A conversation of system messages only: the last one is what the user says.
+1. A conversation of system messages only: the last one, all of it, is what the user says.
 2. Empty texts go, and turns that are left empty.
 3. The results of a turn's calls follow it at once, in one user turn, before anything else that the user said; a system
    message that stood between call and result moves behind the result.
 4. A call without a result gets one that says so; a result without a call becomes a text of the user.
 5. Neighbouring turns of one role become one turn.
-6. Calls in the history need tools: where the client declared none, each called name is declared as a stub that may not
-   be called.
+6. Calls in the history need tools: where the client declared none, each called name is declared as a stub. None may be
+   called, unless the provider's own search is on, which "none" would forbid too.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _let_somebody_speak(conversation: Conversation, param: str) -> None:
             return
     if not conversation.system:
         raise invalid(param, f"`{param}` is empty: expected at least one message.")
-    conversation.turns.append(Turn("user", [conversation.system.pop()]))
+    conversation.turns.append(Turn("user", [*conversation.system]))
+    conversation.system = []
 
 
 def _paired(turns: list[Turn]) -> list[Turn]:
@@ -150,6 +151,10 @@ def _declare_called_tools(conversation: Conversation) -> None:
         for part in turn.parts
         if isinstance(part, Call)
     }
-    if called:
-        conversation.tools = [Tool(name, namespace=namespace) for name, namespace in called.items()]
+    if not called:
+        return
+    conversation.tools = [Tool(name, namespace=space, stub=True) for name, space in called.items()]
+    if conversation.web_search is None:
+        if conversation.tool_choice != ToolChoice("none"):
+            conversation.weaken("tool_choice")
         conversation.tool_choice = ToolChoice("none")

@@ -33,7 +33,7 @@ class Written:
     """A request in an upstream's dialect.
 
     ``path`` is relative to the provider's base URL; ``dropped`` are the client's names of the parameters that were not
-    rendered and ``weakened`` of those that were rendered as less (a forced tool as ``auto``). ``json_tool`` is the name of
+    rendered and ``weakened`` of those of which less was rendered than asked (a forced tool as ``auto``). ``json_tool`` is the name of
     the tool that stands in for structured output. ``stream`` says whether the upstream is asked to stream, which it may
     be although the client is not.
     """

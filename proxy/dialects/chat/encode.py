@@ -358,10 +358,10 @@ def _message(choice: Choice, reply: Reply) -> Object:
     refused = "".join(part.text for part in choice.parts if isinstance(part, Refusal))
     if not refused and choice.reason is StopReason.FILTER:
         refused = choice.detail or ""
+    shown = [part for part in choice.parts if isinstance(part, Image)]
     images = [
-        picture(part.mime or "", part.data or "")
-        for part in choice.parts
-        if isinstance(part, Image)
+        {"index": index, **picture(part.mime or "", part.data or "")}
+        for index, part in enumerate(shown)
     ]
     message: Object = {"role": "assistant", "content": choice.text or (None if calls else "")}
     if thought:

@@ -42,13 +42,15 @@ _GEMINI_REASONING = "google-gemini"
 def read_messages(body: Object, conversation: Conversation) -> None:
     """Read ``messages``: the leading run of system and developer messages is the system prompt, the rest are turns."""
     legacy_calls: dict[str, str] = {}
-    leading = True
+    leading, last = True, 0
     for position, (at, message) in enumerate(needed_objects(body, "messages")):
         role = needed_string(message, "role", at)
         if role in {"system", "developer"}:
             texts = _texts(message, at)
             if leading:
-                conversation.system += [text for text in texts if text.text]
+                texts = [text for text in texts if text.text]
+                conversation.system += texts
+                last = len(texts) or last
             else:
                 conversation.turns.append(Turn("system", list(texts)))
             continue
@@ -67,6 +69,7 @@ def read_messages(body: Object, conversation: Conversation) -> None:
             raise wrong_word(join(at, "role"), role, _ROLES)
         _mark(turn.parts, read_cache(message, at))
         conversation.turns.append(turn)
+    conversation.let_last_speak(last)
 
 
 def _mark(parts: list[Part], cache: Json | None) -> None:

@@ -21,6 +21,7 @@ from proxy.dialects.conversation import (
     Text,
     Thinking,
     Turn,
+    is_web_link,
 )
 from proxy.dialects.fields import Object
 from proxy.dialects.names import Names, call_ids_for, flat_name
@@ -163,10 +164,13 @@ def _part(part: Part) -> Object:
 def _image(image: Image) -> Object:
     if image.data is not None:
         written: Object = {"url": f"data:{image.mime};base64,{image.data}"}
-    elif image.url is not None:
+    elif image.url is not None and is_web_link(image.url):
         written = {"url": image.url}
     else:
-        raise unsupported(image.path, f"`{image.path}`: this model cannot see images by file id.")
+        raise unsupported(
+            image.path,
+            f"`{image.path}`: this model sees images as data or by a link to the web only.",
+        )
     if image.detail is not None:
         written["detail"] = image.detail
     return written

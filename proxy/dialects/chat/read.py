@@ -199,17 +199,21 @@ def _read_thinking_object(thinking: Object, wanted: Reasoning) -> None:
     kind = needed_string(thinking, "type", "thinking")
     budget = integer(thinking, "budget_tokens", "thinking", least=1)
     display = string(thinking, "display", "thinking")
-    if kind in {"disabled", "between_tools"}:
-        wanted.off = True
-        return
-    if kind not in {"enabled", "adaptive", "auto"}:
-        raise wrong_word("thinking.type", kind, _THINKING_TYPES)
+    match kind:
+        case "disabled" | "between_tools":
+            wanted.off, wanted.kind = True, kind
+            return
+        case "enabled" if budget is not None:
+            wanted.budget, wanted.kind = budget, kind
+        case "adaptive":
+            wanted.adaptive, wanted.kind = True, kind
+        case "enabled" | "auto":
+            wanted.adaptive = True
+        case _:
+            raise wrong_word("thinking.type", kind, _THINKING_TYPES)
     wanted.off = False
+    wanted.display = display
     wanted.want_text = "no" if display == "omitted" else "yes"
-    if kind == "enabled" and budget is not None:
-        wanted.budget = budget
-    else:
-        wanted.adaptive = True
 
 
 def _take_effort(holder: Object, key: str, at: str, wanted: Reasoning) -> None:
@@ -231,8 +235,13 @@ def _read_web_search(body: Object, conversation: Conversation) -> None:
         for key in _LOCATION
         if (value := string(approximate, key, f"{at}.user_location.approximate"))
     }
-    conversation.web_search = WebSearch(location or None)
+    size = string(asked, "search_context_size", at)
+    conversation.web_search = WebSearch(location or None, size)
     conversation.given["web_search"] = at
+    if location:
+        conversation.given["web_search.location"] = f"{at}.user_location"
+    if size is not None:
+        conversation.given["web_search.context_size"] = f"{at}.search_context_size"
 
 
 def _refuse_speech(body: Object) -> None:

@@ -62,6 +62,7 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
         body=body,
         names=names,
         dropped=conversation.dropped,
+        weakened=conversation.weakened,
         stream=conversation.stream,
     )
 
@@ -86,7 +87,7 @@ def _limits(conversation: Conversation, upstream: Upstream) -> Object:
         fields["seed"] = conversation.seed
     conversation.carry("stream", "max_tokens", "n", "stop", "seed")
     if len(stop) > MOST_STOPS:
-        conversation.lose("stop")
+        conversation.weaken("stop")
     return fields
 
 
@@ -101,6 +102,8 @@ def _reasoning_and_sampling(conversation: Conversation, upstream: Upstream) -> O
     wanted = _wanted_effort(conversation)
     if wanted in {None, "none"} or accepted:
         conversation.carry("reasoning")
+    else:
+        conversation.weaken("reasoning")
     if wanted == "none" and upstream.flags.reasoning_field:
         # DeepSeek, Z.ai and Moonshot know no such effort; they have a switch.
         fields["thinking"] = {"type": "disabled"}
@@ -150,26 +153,9 @@ def _schema(asked: Format) -> Object:
     if asked.description is not None:
         written["description"] = asked.description
     written["schema"] = asked.schema
-    written["strict"] = is_strict(asked.schema) if asked.strict is None else asked.strict
+    if asked.strict is not None:
+        written["strict"] = asked.strict
     return written
-
-
-def is_strict(schema: object) -> bool:
-    """Tell whether every object of ``schema`` is closed and requires all its properties, as OpenAI's strict mode demands.
-
-    A schema that is not so stays as it is and is sent unstrict: to close it would change what it means.
-    """
-    if isinstance(schema, list):
-        return all(is_strict(entry) for entry in schema)
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or isinstance(properties, dict):
-        required = schema.get("required")
-        named = set(required) if isinstance(required, list) else set()
-        if schema.get("additionalProperties") is not False or set(properties or ()) - named:
-            return False
-    return all(is_strict(value) for value in schema.values())
 
 
 def _needs_the_word_json(conversation: Conversation, upstream: Upstream) -> bool:
@@ -196,9 +182,11 @@ def _tools(conversation: Conversation, names: Names) -> Object:
         for tool in conversation.tools
         if not tool.deferred and _is_allowed(tool, allowed)
     ]
-    conversation.carry("tools")
+    conversation.carry("tools", "parallel")
     if not tools:
+        conversation.choose_of_nothing()
         return {}
+    conversation.carry("tool_choice")
     fields: Object = {"tools": tools}
     if choice is not None:
         fields["tool_choice"] = (
@@ -208,7 +196,6 @@ def _tools(conversation: Conversation, names: Names) -> Object:
         )
     if conversation.parallel is not None:
         fields["parallel_tool_calls"] = conversation.parallel
-    conversation.carry("tool_choice", "parallel")
     return fields
 
 

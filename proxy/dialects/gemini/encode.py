@@ -18,6 +18,7 @@ from proxy.dialects.depth import loads
 from proxy.dialects.gemini.reasons import FINISH_REASONS
 from proxy.dialects.gemini.seal import write_seal
 from proxy.dialects.gemini.usage import write_usage
+from proxy.dialects.refusal import own_param
 from proxy.dialects.reply import Meter, Reply, Sealed
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError
@@ -221,8 +222,9 @@ def write_error(error: GatewayError, request_id: str) -> Json:  # noqa: ARG001 -
     details: list[Json] = []
     if error.retry_after is not None and error.row.status == _TOO_MANY:
         details.append({"@type": _RETRY_INFO, "retryDelay": f"{error.retry_after}s"})
-    if error.param is not None and error.row.gemini_status == "INVALID_ARGUMENT":
-        violation = {"field": error.param, "description": error.message}
+    place = own_param(error)
+    if place is not None and error.row.gemini_status == "INVALID_ARGUMENT":
+        violation = {"field": place, "description": error.message}
         details.append({"@type": _BAD_REQUEST, "fieldViolations": [violation]})
     return {
         "error": {

@@ -23,6 +23,7 @@ from proxy.dialects.fields import shown
 from proxy.dialects.gemini.fields import Fields
 from proxy.dialects.gemini.read_contents import Contents, read_system, whole_turns
 from proxy.dialects.gemini.schema import from_openapi
+from proxy.dialects.strict import is_strict
 from proxy.errors import GatewayError, Kind
 
 _ROOT_LOST = ("safetySettings", "labels", "cachedContent", "store", "modelArmorConfig")
@@ -166,14 +167,19 @@ def _read_format(config: Fields, conversation: Conversation) -> None:
             param=path,
         )
     if as_json_schema is not None:
-        conversation.format = Format("schema", schema=as_json_schema)
+        conversation.format = _bound(as_json_schema)
         conversation.given["format"] = "generationConfig.responseJsonSchema"
     elif as_openapi is not None:
-        conversation.format = Format("schema", schema=from_openapi(as_openapi))
+        conversation.format = _bound(from_openapi(as_openapi))
         conversation.given["format"] = "generationConfig.responseSchema"
     elif mime == "application/json":
         conversation.format = Format("json")
         conversation.given["format"] = "generationConfig.responseMimeType"
+
+
+def _bound(schema: dict[str, Any]) -> Format:
+    # There is no switch here: a schema always binds, which OpenAI can promise for some only.
+    return Format("schema", schema=schema, strict=is_strict(schema))
 
 
 def _read_thinking(thinking: Fields | None, conversation: Conversation) -> None:

@@ -77,7 +77,7 @@ def to_gemini(schema: Mapping[str, Any]) -> Schema:
 def _describe_format(schema: Schema) -> None:
     told = f"format: {schema.pop('format')}."
     description = schema.get("description")
-    schema["description"] = f"{description} {told}" if isinstance(description, str) else told
+    schema["description"] = f"{description}\n{told}" if isinstance(description, str) else told
 
 
 def _below(key: str, value: object, convert: Callable[[Mapping[str, Any]], Schema]) -> object:

@@ -42,6 +42,7 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
         body=body,
         names=names,
         dropped=conversation.dropped,
+        weakened=conversation.weakened,
         stream=conversation.stream,
     )
 
@@ -69,6 +70,7 @@ def count_tokens_request(conversation: Conversation, upstream: Upstream) -> Writ
         body={"generateContentRequest": {"model": resource(upstream.model), **body}},
         names=names,
         dropped=conversation.dropped,
+        weakened=conversation.weakened,
     )
 
 
@@ -84,6 +86,10 @@ def _body(conversation: Conversation, upstream: Upstream) -> tuple[Json, Names]:
     choice = conversation.tool_choice
     if choice is not None and choice.mode == "auto" and choice.allowed is not None:
         tools = [tool for tool in tools if _flat(tool) in choice.allowed]
+    alone = conversation.web_search is not None or conversation.format.kind != "text"
+    if alone and caps.generation < SIGNED_GENERATION:
+        # Beside tools these models do neither, and the client has declared none.
+        tools = [tool for tool in tools if not tool.stub]
     names = Names.of("gemini", [_flat(tool) for tool in tools])
     system = [text.text for text in conversation.system if text.text]
     config = _sampling(conversation, caps, upstream.flags)
@@ -133,7 +139,7 @@ def _sampling(conversation: Conversation, caps: Gemini, flags: Flags) -> Json:
     put("max_tokens", "maxOutputTokens", conversation.max_tokens)
     put("stop", "stopSequences", conversation.stop[:MAX_STOPS] or None)
     if len(conversation.stop) > MAX_STOPS:
-        conversation.lose("stop")
+        conversation.weaken("stop")
     put("seed", "seed", conversation.seed)
     if conversation.n > 1 and not conversation.stream:
         put("n", "candidateCount", conversation.n)
@@ -183,8 +189,7 @@ def _thinking(conversation: Conversation, caps: Gemini) -> Json | None:
         return None
     effort = wanted_effort(reasoning)
     if caps.thinking == "none":
-        if effort == "none":
-            conversation.carry("reasoning")
+        (conversation.carry if effort in (None, "none") else conversation.weaken)("reasoning")
         return None
     conversation.carry("reasoning")
     if effort is None:
@@ -224,6 +229,8 @@ def _tools(
         calling = _calling(conversation, tools, names)
         if calling is not None:
             config["functionCallingConfig"] = calling
+    else:
+        conversation.choose_of_nothing()
     if conversation.web_search is not None and (not tools or caps.generation >= SIGNED_GENERATION):
         entries.append({"googleSearch": {}})
         conversation.carry("web_search")

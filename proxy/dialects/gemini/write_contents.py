@@ -10,6 +10,7 @@ Rules of the API that hold here:
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -42,6 +43,9 @@ SIGNED_GENERATION = 3
 """From here on calls have ids and signatures, and results may hold images."""
 
 _LINKS = ("https://", "http://", "gs://")
+_FILES = "https://generativelanguage.googleapis.com/"
+"""Google knows the type of what was uploaded to it."""
+_VIDEO = re.compile(r"https?://(?:(?:www|m)\.)?(?:youtube\.com|youtu\.be)/", re.IGNORECASE)
 
 
 def write_contents(
@@ -159,13 +163,19 @@ def _media_part(part: Image | File, usual: str | None) -> Json:
         mime = part.mime or _guess(part) or usual or "application/octet-stream"
         return {"inlineData": {"mimeType": mime, "data": part.data}}
     if part.url is not None and part.url.startswith(_LINKS):
-        mime_of_link = part.mime or _guess(part) or usual
+        mime_of_link = part.mime or _type_of_link(part.url) or _guess(part)
+        if mime_of_link is None and not part.url.startswith(_FILES):
+            mime_of_link = usual
         link = {"fileUri": part.url}
         return {"fileData": {**link, "mimeType": mime_of_link} if mime_of_link else link}
     raise unsupported(
         part.path,
         f"`{part.path}`: a Gemini model takes data or a link; it cannot open this reference.",
     )
+
+
+def _type_of_link(url: str) -> str | None:
+    return "video/*" if _VIDEO.match(url) else None
 
 
 def _guess(part: Image | File) -> str | None:

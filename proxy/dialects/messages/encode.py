@@ -20,6 +20,7 @@ from proxy.dialects.conversation import Call, Image, Part, Redacted, Refusal, Te
 from proxy.dialects.envelope import NONE, PREFIX
 from proxy.dialects.messages.seals import Seals
 from proxy.dialects.messages.write_messages import tool_input
+from proxy.dialects.refusal import own_param
 from proxy.dialects.reply import Meter, Reply
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError, Kind
@@ -445,9 +446,10 @@ def _message(error: GatewayError) -> str:
     if error.kind is Kind.CONTEXT:
         # Clients look for these words to shorten the conversation.
         return message if message.startswith(_TOO_LONG.rstrip(": ")) else _TOO_LONG + message
-    if error.param is None or error.param in message or error.row.status != 400:
+    place = own_param(error)
+    if place is None or place in message or error.row.status != 400:
         return message
-    return f"{error.param}: {message}"
+    return f"{place}: {message}"
 
 
 def _frame(kind: str, fields: dict[str, Any]) -> bytes:

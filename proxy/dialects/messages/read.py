@@ -19,7 +19,7 @@ from proxy.dialects.fields import (
 )
 from proxy.dialects.messages.read_messages import History, read_messages, read_system
 from proxy.dialects.messages.read_tools import read_tool_choice, read_tools
-from proxy.dialects.messages.schema import is_strict
+from proxy.dialects.strict import is_strict
 from proxy.errors import GatewayError, Kind
 
 DROPPED = (

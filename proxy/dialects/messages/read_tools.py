@@ -70,6 +70,8 @@ def _read_web_search(tool: Object, path: str, conversation: Conversation) -> Non
         location = {key: value for key, value in told.items() if value is not None}
     conversation.web_search = WebSearch(location or None)
     conversation.given["web_search"] = WEB_SEARCH
+    if location:
+        conversation.given["web_search.location"] = f"{WEB_SEARCH}.user_location"
     for option in _SEARCH_OPTIONS:
         if tool.get(option) is not None:
             conversation.given[f"web_search.{option}"] = f"{WEB_SEARCH}.{option}"

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from proxy.dialects.conversation import Json
+from proxy.dialects.strict import is_object
 
 MAX_OPTIONAL = 24
 """Optional properties in all schemas of a request; the API refuses more."""
@@ -50,7 +51,6 @@ _NOTES = frozenset(
     }
 )
 """Keywords about the schema, not about what fits it."""
-_SCHEMA_MAPS = ("properties", "$defs", "definitions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,33 +75,6 @@ def closed(schema: Json) -> Closed | None:
     except _Open:
         return None
     return Closed(made, walk.optional, walk.unions)
-
-
-def is_strict(schema: object) -> bool:
-    """Tell whether ``schema`` is what OpenAI's strict mode takes: every object closed and all its properties required."""
-    if isinstance(schema, list):
-        return all(map(is_strict, schema))
-    if not isinstance(schema, dict):
-        return True
-    if _is_object(schema):
-        properties, required = schema.get("properties", {}), schema.get("required", [])
-        if schema.get("additionalProperties") is not False:
-            return False
-        if (
-            not isinstance(properties, dict)
-            or not isinstance(required, list)
-            or not set(properties) <= _strings(required)
-        ):
-            return False
-    inner = [
-        value
-        for key, value in schema.items()
-        if key not in (*_SCHEMA_MAPS, "enum", "const", "default", "examples")
-    ]
-    maps = [schema[key] for key in _SCHEMA_MAPS if isinstance(schema.get(key), dict)]
-    return all(map(is_strict, inner)) and all(
-        is_strict(one) for many in maps for one in many.values()
-    )
 
 
 class _Open(Exception):
@@ -137,7 +110,7 @@ class _Walk:
                 )
         if "$ref" in node:
             self._refer(node["$ref"])
-        if _is_object(node):
+        if is_object(node):
             _close(node, out)
         if moved:
             constraint = "; ".join(moved) + "."
@@ -198,8 +171,13 @@ class _Walk:
         out["anyOf"] = [self.schema(one) for one in value]
 
     def all_of(self, out: dict[str, Any], value: object) -> None:
-        # Objects that are closed each on its own contradict one another.
-        if not isinstance(value, list) or len(value) != 1:
+        if not isinstance(value, list):
+            raise _Open
+        # Objects that are closed each on its own contradict one another, and what is referred to may be one.
+        objects = [
+            one for one in value if isinstance(one, dict) and (is_object(one) or "$ref" in one)
+        ]
+        if len(objects) > 1:
             raise _Open
         out["allOf"] = [self.schema(one) for one in value]
 
@@ -232,13 +210,6 @@ def _close(node: Json, out: dict[str, Any]) -> None:
     if node.get("additionalProperties", "properties" not in node) is not False:
         raise _Open
     out["additionalProperties"] = False
-
-
-def _is_object(node: Json) -> bool:
-    kinds = node.get("type")
-    return (
-        kinds == "object" or (isinstance(kinds, list) and "object" in kinds) or "properties" in node
-    )
 
 
 def _strings(value: object) -> set[str]:

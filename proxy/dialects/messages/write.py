@@ -10,8 +10,8 @@ from proxy.dialects import capabilities
 from proxy.dialects.capabilities import Claude
 from proxy.dialects.conversation import Conversation
 from proxy.dialects.messages.write_messages import write_messages, write_system
-from proxy.dialects.messages.write_reasoning import Thinking, write_thinking
-from proxy.dialects.messages.write_tools import Tools, write_format, write_tools
+from proxy.dialects.messages.write_reasoning import Asked, write_thinking
+from proxy.dialects.messages.write_tools import write_format, write_tools
 from proxy.dialects.names import Names, call_ids_for, flat_name
 from proxy.dialects.reply import LONGEST_UNSTREAMED, Upstream, Written
 
@@ -73,22 +73,14 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
         body=body,
         names=names,
         dropped=conversation.dropped,
-        weakened=_weakened(conversation, tools),
+        weakened=conversation.weakened,
         json_tool=tools.json_tool,
         stream=stream,
     )
 
 
-def _weakened(conversation: Conversation, tools: Tools) -> frozenset[str]:
-    return (
-        frozenset({conversation.given.get("tool_choice", "tool_choice")})
-        if tools.weakened
-        else frozenset()
-    )
-
-
 def _write_sampling(
-    conversation: Conversation, row: Claude, thinking: Thinking, body: dict[str, Any]
+    conversation: Conversation, row: Claude, thinking: Asked, body: dict[str, Any]
 ) -> None:
     """Write temperature and its kin where the model takes them, which none does while it thinks."""
     if not row.sampling or thinking.active:

@@ -6,8 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.dialects.capabilities import BUDGETS, Claude, effort_of_budget, snap
-from proxy.dialects.conversation import Conversation, Effort, Reasoning, Redacted, Result, Turn
-from proxy.dialects.conversation import Thinking as ThinkingPart
+from proxy.dialects.conversation import (
+    Conversation,
+    Effort,
+    Reasoning,
+    Redacted,
+    Result,
+    Thinking,
+    Turn,
+)
 from proxy.dialects.messages.write_messages import own_thinking
 
 MIN_BUDGET = 1024
@@ -15,7 +22,7 @@ MIN_BUDGET = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Thinking:
+class Asked:
     """The ``thinking`` and ``output_config.effort`` to send; None where nothing is said."""
 
     thinking: dict[str, Any] | None = None
@@ -32,43 +39,51 @@ class Thinking:
         return self.thinking is not None and self.thinking["type"] in ("adaptive", "enabled")
 
 
-def write_thinking(conversation: Conversation, row: Claude, max_tokens: int) -> Thinking:
+def write_thinking(conversation: Conversation, row: Claude, max_tokens: int) -> Asked:
     """Return what to send for the conversation's wish, as near to it as the model can come."""
     reasoning = conversation.reasoning
     if reasoning is None:
-        return Thinking()
+        return Asked()
+    conversation.carry("reasoning")
     effort = reasoning.effort
     if effort is None and reasoning.budget is not None:
         effort = effort_of_budget(reasoning.budget)
-    conversation.carry("reasoning")
+    kind = reasoning.kind if reasoning.kind in row.thinking else None
     if reasoning.off or effort == "none":
-        return _off(row)
-    if row.adaptive:
-        display = "omitted" if reasoning.want_text == "no" else "summarized"
-        return Thinking(
-            {"type": "adaptive", "display": display},
-            None if effort is None else snap(effort, row.efforts),
-        )
+        return _off(row) if kind is None else Asked({"type": kind})
+    if effort is None and not reasoning.adaptive:
+        # Nobody asked it to think. If it does so anyway its thoughts can be shown.
+        shows = row.thinks_by_default and reasoning.want_text == "yes"
+        return Asked(_adaptive(reasoning) if shows else None)
+    if row.adaptive and kind != "enabled":
+        return Asked(_adaptive(reasoning), None if effort is None else snap(effort, row.efforts))
     budget = min(_budget(reasoning, effort), max_tokens - 1)
     if (
         "enabled" not in row.thinking
         or budget < MIN_BUDGET
         or _call_without_thinking(conversation.turns)
     ):
-        conversation.lose("reasoning")
-        return Thinking()
-    return Thinking({"type": "enabled", "budget_tokens": budget})
+        conversation.weaken("reasoning")
+        return Asked()
+    display = {} if reasoning.display is None else {"display": reasoning.display}
+    return Asked({"type": "enabled", "budget_tokens": budget, **display})
 
 
-def _off(row: Claude) -> Thinking:
+def _adaptive(reasoning: Reasoning) -> dict[str, Any]:
+    # Unless it is told the API shows no thoughts of newer models.
+    shown = "omitted" if reasoning.want_text == "no" else "summarized"
+    return {"type": "adaptive", "display": reasoning.display or shown}
+
+
+def _off(row: Claude) -> Asked:
     match row.off:
         case "omit":
-            return Thinking()
+            return Asked()
         case "low":
             # The model cannot but think: little, and unseen.
-            return Thinking({"type": "adaptive", "display": "omitted"}, snap("low", row.efforts))
+            return Asked({"type": "adaptive", "display": "omitted"}, snap("low", row.efforts))
         case _:
-            return Thinking({"type": row.off})
+            return Asked({"type": row.off})
 
 
 def _budget(reasoning: Reasoning, effort: Effort | None) -> int:
@@ -87,5 +102,5 @@ def _call_without_thinking(turns: list[Turn]) -> bool:
     if len(spoken) < 2 or not any(isinstance(part, Result) for part in spoken[-1].parts):
         return False
     return not any(
-        own_thinking(part) for part in spoken[-2].parts if isinstance(part, ThinkingPart | Redacted)
+        own_thinking(part) for part in spoken[-2].parts if isinstance(part, Thinking | Redacted)
     )

@@ -34,7 +34,6 @@ class Tools:
 
     tools: list[dict[str, Any]] = field(default_factory=list)
     choice: dict[str, Any] | None = None
-    weakened: bool = False
     json_tool: str | None = None
     instructions: list[dict[str, Any]] = field(default_factory=list)
     strict: int = 0
@@ -52,18 +51,21 @@ def write_tools(
     for tool in conversation.tools:
         if _is_offered(flat_name(tool.namespace, tool.name), choice, forcing=forcing):
             made.tools.append(_tool(tool, row, names, made))
-    if conversation.web_search is not None and not (
-        choice is not None and choice.mode == "tool" and not forcing
-    ):
-        made.tools.append(_web_search(conversation.web_search))
-        conversation.carry("web_search")
+    if conversation.web_search is not None:
+        if choice is not None and choice.mode == "tool" and not forcing:
+            conversation.weaken("web_search")
+        else:
+            made.tools.append(_web_search(conversation.web_search))
+            conversation.carry("web_search", "web_search.location")
     conversation.carry("parallel")
-    if choice is not None and (made.tools or choice.mode in ("auto", "none")):
-        conversation.carry("tool_choice")
     if not made.tools:
+        conversation.choose_of_nothing()
         return made
+    conversation.carry("tool_choice")
     if choice is not None:
-        made.choice, made.weakened = _choice(choice, names, forcing=forcing)
+        made.choice = _choice(choice, names, forcing=forcing)
+        if made.choice["type"] == "auto" != choice.mode:
+            conversation.weaken("tool_choice")
     if conversation.parallel is False and (choice is None or choice.mode != "none"):
         made.choice = {**(made.choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     return made
@@ -111,17 +113,17 @@ def _is_offered(name: str, choice: ToolChoice | None, *, forcing: bool) -> bool:
     return forcing or choice.mode != "tool" or name == choice.name
 
 
-def _choice(choice: ToolChoice, names: Names, *, forcing: bool) -> tuple[dict[str, Any], bool]:
-    """Return the choice to send and whether it is weaker than what the client asked for."""
+def _choice(choice: ToolChoice, names: Names, *, forcing: bool) -> dict[str, Any]:
+    """Return the choice to send, which is weaker than what the client asked for where nothing can be forced."""
     match choice.mode:
         case "auto" | "none":
-            return {"type": choice.mode}, False
+            return {"type": choice.mode}
         case _ if not forcing:
-            return {"type": "auto"}, True
+            return {"type": "auto"}
         case "required":
-            return {"type": "any"}, False
+            return {"type": "any"}
         case _:
-            return {"type": "tool", "name": names.to_upstream(choice.name or "")}, False
+            return {"type": "tool", "name": names.to_upstream(choice.name or "")}
 
 
 def _tool(tool: Tool, row: Claude, names: Names, made: Tools) -> dict[str, Any]:

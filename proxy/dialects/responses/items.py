@@ -80,6 +80,7 @@ _MIME_BY_SUFFIX = {
 def read_input(conversation: Conversation, value: Any) -> Additional:
     """Add the turns of ``input`` to ``conversation``; return the tools that stood among them."""
     additional: Additional = []
+    last = 0
     if isinstance(value, str):
         conversation.turns.append(Turn("user", [Text(value)]))
         return additional
@@ -90,7 +91,9 @@ def read_input(conversation: Conversation, value: Any) -> Additional:
         elif kind in _HOSTED:
             conversation.given[f"input[{kind}]"] = f"input[{kind}]"
         elif kind == "message":
+            before = len(conversation.system)
             _read_message(conversation, item, path)
+            last = len(conversation.system) - before or last
         elif kind in _PARTS:
             role, read = _PARTS[kind]
             parts = read(item, path)
@@ -100,6 +103,7 @@ def read_input(conversation: Conversation, value: Any) -> Additional:
             raise _stored(join(path, "id"), "an item")
         else:
             raise unsupported(path, f"items of the type {shown(kind)} cannot be sent to this model")
+    conversation.let_last_speak(last)
     return additional
 
 

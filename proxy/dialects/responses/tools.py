@@ -112,10 +112,16 @@ def _read_web_search(conversation: Conversation, tool: dict[str, Any], path: str
         location = {
             key: value for key, value in location.items() if key != "type" and value is not None
         }
-    conversation.web_search = WebSearch(location or None)
-    conversation.given["web_search"] = "tools[web_search]"
+    size = string(tool, "search_context_size", path)
+    conversation.web_search = WebSearch(location or None, size)
+    name = "tools[web_search]"
+    conversation.given["web_search"] = name
+    if location:
+        conversation.given["web_search.location"] = f"{name}.user_location"
+    if size is not None:
+        conversation.given["web_search.context_size"] = f"{name}.search_context_size"
     if tool.get("filters") is not None:
-        conversation.given["tools[web_search].filters"] = "tools[web_search].filters"
+        conversation.given["web_search.filters"] = f"{name}.filters"
 
 
 def _read_allowed(choice: dict[str, Any], path: str) -> ToolChoice:
@@ -173,8 +179,9 @@ def write_tools(conversation: Conversation, names: Names) -> list[dict[str, Any]
         location = (
             {"user_location": {"type": "approximate", **search.location}} if search.location else {}
         )
-        tools.append({"type": "web_search", **location})
-        conversation.carry("web_search")
+        size = {} if search.context_size is None else {"search_context_size": search.context_size}
+        tools.append({"type": "web_search", **location, **size})
+        conversation.carry("web_search", "web_search.location", "web_search.context_size")
     return tools
 
 

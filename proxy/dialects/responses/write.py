@@ -24,6 +24,7 @@ from proxy.dialects.conversation import (
     Text,
     Thinking,
     Turn,
+    is_web_link,
 )
 from proxy.dialects.identity import identity_fields
 from proxy.dialects.names import Names, call_ids_for, flat_name
@@ -70,7 +71,12 @@ def write_request(conversation: Conversation, upstream: Upstream) -> Written:
         conversation.carry("metadata")
     conversation.carry("stream", "include_usage")
     return Written(
-        path=PATH, body=body, names=names, dropped=conversation.dropped, stream=conversation.stream
+        path=PATH,
+        body=body,
+        names=names,
+        dropped=conversation.dropped,
+        weakened=conversation.weakened,
+        stream=conversation.stream,
     )
 
 
@@ -81,9 +87,8 @@ def _write_tool_fields(body: dict[str, Any], conversation: Conversation, names: 
     tools = write_tools(conversation, names)
     choice = write_tool_choice(conversation, names)
     if not tools:
-        # Without tools there is nothing to choose, and OpenAI refuses the fields; only forcing one is then lost.
-        if choice in ("auto", "none"):
-            conversation.carry("tool_choice")
+        # Without tools OpenAI refuses the fields.
+        conversation.choose_of_nothing()
         conversation.carry("tools", "parallel")
         return
     body["tools"] = tools
@@ -104,8 +109,7 @@ def _write_reasoning(body: dict[str, Any], conversation: Conversation, upstream:
     reasoning = conversation.reasoning
     if not row.efforts and upstream.flags.official:
         thinks = False
-        if wanted in (None, "none"):
-            conversation.carry("reasoning")
+        (conversation.carry if wanted in (None, "none") else conversation.weaken)("reasoning")
     else:
         if wanted is not None and row.efforts:
             wanted = capabilities.snap(wanted, row.efforts)
@@ -142,43 +146,18 @@ def _write_text(body: dict[str, Any], conversation: Conversation) -> None:
     if form.kind == "json":
         text["format"] = {"type": "json_object"}
     elif form.kind == "schema":
-        schema = form.schema or {}
-        # Where the client's dialect has no such switch its schemas always bind; OpenAI can promise that for some only.
-        strict = (
-            is_strict_shaped(schema) if form.strict is None and form.name is None else form.strict
-        )
         text["format"] = {
             "type": "json_schema",
             "name": form.name or "output",
             **({} if form.description is None else {"description": form.description}),
-            **({} if strict is None else {"strict": strict}),
-            "schema": schema,
+            **({} if form.strict is None else {"strict": form.strict}),
+            "schema": form.schema or {},
         }
     if conversation.verbosity is not None:
         text["verbosity"] = conversation.verbosity
     if text:
         body["text"] = text
     conversation.carry("format", "verbosity")
-
-
-def is_strict_shaped(schema: object) -> bool:
-    """Tell whether every object in ``schema`` is closed and requires all its properties, as strict mode demands."""
-    if isinstance(schema, list):
-        return all(map(is_strict_shaped, schema))
-    if not isinstance(schema, dict):
-        return True
-    properties = schema.get("properties")
-    if schema.get("type") == "object" or isinstance(properties, dict):
-        names = set(properties) if isinstance(properties, dict) else set()
-        required = schema.get("required")
-        listed = (
-            {name for name in required if isinstance(name, str)}
-            if isinstance(required, list)
-            else set()
-        )
-        if schema.get("additionalProperties") is not False or listed != names:
-            return False
-    return all(map(is_strict_shaped, schema.values()))
 
 
 # Items.
@@ -316,13 +295,13 @@ def _input_part(part: Part) -> dict[str, Any]:
 def _image_source(image: Image) -> dict[str, str]:
     if image.data is not None:
         return {"image_url": f"data:{image.mime};base64,{image.data}"}
-    if image.url is not None:
+    if image.url is not None and is_web_link(image.url):
         return {"image_url": image.url}
     return {"file_id": _own_file_id(image)}
 
 
 def _file_part(file: File) -> dict[str, Any]:
-    if file.url is not None:
+    if file.url is not None and is_web_link(file.url):
         return {"type": "input_file", "file_url": file.url}
     if file.data is None:
         return {"type": "input_file", "file_id": _own_file_id(file)}

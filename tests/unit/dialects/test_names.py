@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import re
+import string
 
 import pytest
 from hypothesis import given
@@ -103,3 +105,11 @@ def test_hashed_ids_and_flat_names():
     assert hashed_id("1", "f") == "call_bd3890d2a3e58ad32d304b28"
     assert flat_name("mcp", "ls") == "mcp__ls"
     assert flat_name(None, "ls") == "ls"
+
+
+def test_nine_characters_are_the_first_of_the_hash_in_base_62():
+    number = int(hashlib.sha256(b"call_1").hexdigest(), 16)
+    digits = string.digits + string.ascii_uppercase + string.ascii_lowercase
+    first = number // 62**34 if number >= 62**42 else number // 62**33
+    made = call_id_for("openai-chat", "call_1", nine=True)
+    assert sum(digits.index(one) * 62**place for place, one in enumerate(reversed(made))) == first

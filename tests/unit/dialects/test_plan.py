@@ -434,3 +434,60 @@ def test_of_other_dialects_nothing_is_kept(dialect):
 )
 def test_only_a_response_can_be_asked_for_in_the_background(dialect, background, goes_on):
     assert asked(dialect, background=background).in_background is goes_on
+
+
+SEARCH = {
+    "search_context_size": "high",
+    "user_location": {"type": "approximate", "approximate": {"city": "Bern"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "model", "dropped"),
+    [
+        ("openai-responses", "gpt-5.6", []),
+        ("anthropic", "claude-opus-4-8", ["search_context_size"]),
+        ("gemini", "gemini-3-flash", ["search_context_size", "user_location"]),
+    ],
+)
+def test_the_parts_of_a_search_that_an_upstream_has_no_word_for_are_named(upstream, model, dropped):
+    plan = make_plan(asked(web_search_options=SEARCH), provider(upstream), model, strict=False)
+    assert plan.dropped == {f"web_search_options.{name}" for name in dropped}
+    own = asked("responses")
+    own.document = {
+        "input": "Hi",
+        "tools": [
+            {
+                "type": "web_search",
+                "search_context_size": "high",
+                "user_location": {"type": "approximate", "city": "Bern"},
+            }
+        ],
+    }
+    if upstream != "openai-responses":
+        plan = make_plan(own, provider(upstream), model, strict=False)
+        assert plan.dropped == {f"tools[web_search].{name}" for name in dropped}
+
+
+def test_openai_gets_all_of_a_search():
+    plan = make_plan(
+        asked(web_search_options=SEARCH), provider("openai-responses"), "gpt-5.6", strict=False
+    )
+    assert json.loads(plan.body)["tools"] == [
+        {
+            "type": "web_search",
+            "user_location": {"type": "approximate", "city": "Bern"},
+            "search_context_size": "high",
+        }
+    ]
+
+
+def test_of_a_search_that_is_lost_as_a_whole_the_parts_are_not_named():
+    tool = {"type": "function", "function": {"name": "f"}}
+    plan = make_plan(
+        asked(web_search_options=SEARCH, tools=[tool]),
+        provider("gemini"),
+        "gemini-2.5-flash",
+        strict=False,
+    )
+    assert plan.dropped == {"web_search_options"}

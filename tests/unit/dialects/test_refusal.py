@@ -112,6 +112,7 @@ def test_the_body_may_say_it_better(status, body, kind):
         ({"detail": [{"msg": "a"}, {"msg": "b"}, {}, 5]}, "a; b"),
         ({"error": None, "message": "flat"}, "flat"),
         ({"object": "error", "message": {"detail": "deep"}}, "deep"),
+        ({"object": "error", "message": {"detail": [{"msg": "a"}, {"msg": "b"}]}}, "a; b"),
         ([error(message="listed")], "listed"),
         (error(message=5), "The upstream provider refused the request."),
         (b"<html>", "The upstream provider refused the request."),

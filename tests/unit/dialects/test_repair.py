@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.dialects.chat.read import read_request as read_chat
 from proxy.dialects.conversation import (
     Call,
     Conversation,
@@ -18,8 +19,10 @@ from proxy.dialects.conversation import (
     Tool,
     ToolChoice,
     Turn,
+    WebSearch,
 )
 from proxy.dialects.repair import NO_RESULT, anchored, merged, repair
+from proxy.dialects.responses.read import read_request as read_responses
 from proxy.errors import GatewayError
 
 PICTURE = Image(url="https://e.com/a.png")
@@ -57,14 +60,35 @@ def test_neighbours_of_one_role_become_one_turn():
 
 
 def test_the_last_of_only_system_messages_is_what_the_user_says():
-    conversation = Conversation(system=[Text("A"), Text("B")])
+    conversation = Conversation(system=[Text("A"), Text("B")])  # one instruction in two parts
     repair(conversation)
-    assert conversation.system == [Text("A")]
-    assert conversation.turns == [turn("user", "B")]
+    assert conversation.system == []
+    assert conversation.turns == [turn("user", "A", "B")]
     assert repaired(turn("system", "A"), turn("system", "B"), turn("system", "")) == [
         ("system", [Text("A")]),
         ("user", [Text("B")]),
     ]
+
+
+def test_of_several_system_messages_the_last_whole_one_is_what_the_user_says():
+    parts = [{"type": "text", "text": "B"}, {"type": "text", "text": "C"}]
+    chat = read_chat(
+        {
+            "messages": [
+                {"role": "system", "content": "A"},
+                {"role": "developer", "content": parts},
+                {"role": "system", "content": ""},
+            ]
+        }
+    )
+    items = [{"type": "input_text", "text": text} for text in "BC"]
+    responses = read_responses(
+        {"instructions": "A", "input": [{"role": "developer", "content": items}]}
+    )
+    for conversation in (chat, responses):
+        repair(conversation)
+        assert conversation.system == [Text("A")]
+        assert conversation.turns == [turn("user", "B", "C")]
 
 
 @pytest.mark.parametrize("turns", [[], [turn("system", "")], [turn("user", "")], [turn("user")]])
@@ -130,11 +154,29 @@ def test_called_tools_that_were_not_declared_become_stubs_that_may_not_be_called
     calls = turn("assistant", call("1"), Call("2", "ls", "{}", namespace="mcp"), call("3"))
     conversation = Conversation(turns=[calls])
     repair(conversation)
-    assert conversation.tools == [Tool("f"), Tool("ls", namespace="mcp")]
+    assert conversation.tools == [Tool("f", stub=True), Tool("ls", namespace="mcp", stub=True)]
     assert conversation.tool_choice == ToolChoice("none")
     declared = Conversation(turns=[calls], tools=[Tool("g")])
     repair(declared)
     assert (declared.tools, declared.tool_choice) == ([Tool("g")], None)
+
+
+def test_stubs_do_not_forbid_the_search_that_the_client_asked_for():
+    conversation = Conversation(turns=[turn("assistant", call("1"))], web_search=WebSearch())
+    repair(conversation)
+    assert (conversation.tools, conversation.tool_choice) == ([Tool("f", stub=True)], None)
+
+
+@pytest.mark.parametrize(("mode", "told"), [("auto", {"tool_choice"}), ("none", set())])
+def test_a_choice_that_stubs_overrule_is_told(mode, told):
+    conversation = Conversation(
+        turns=[turn("assistant", call("1"))],
+        tool_choice=ToolChoice(mode),
+        given={"tool_choice": "tool_choice"},
+    )
+    repair(conversation)
+    conversation.carry("tool_choice")
+    assert (conversation.tool_choice, conversation.weakened) == (ToolChoice("none"), told)
 
 
 def test_the_last_effort_of_merged_system_turns_holds():

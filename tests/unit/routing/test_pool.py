@@ -54,11 +54,6 @@ def pick(of: Pool, *tried: str, model: str = "m", now: float = 0.0, tokens: int 
     return lease.seat.name
 
 
-def earliest(of: Pool, to: Target, now: float, tokens: int = 0) -> float | None:
-    """Return when somebody takes a call: ``now`` if somebody does now, None if no time will do it."""
-    return of.outlook((to,), now, tokens).at
-
-
 def seat(of: Pool, name: str) -> Seat:
     found = of.seat(name)
     assert found is not None
@@ -191,7 +186,7 @@ def test_where_there_is_no_choice_nothing_is_remembered():
 def test_an_account_takes_as_many_requests_a_minute_as_it_may():
     slow = pool('name = "a"\nrpm = 2')
     assert [pick(slow), pick(slow), pick(slow)] == ["a", "a", None]
-    assert earliest(slow, target(), 0.0) == 30.0
+    assert slow.outlook([target()], 0.0).at == 30.0
     assert pick(slow, now=30.0) == "a"
 
 
@@ -224,11 +219,11 @@ def test_a_provider_whose_reset_is_far_away_is_asked_again_within_the_cap():
     one = pool('name = "a"')
     day = {b"x-ratelimit-remaining-tokens": b"0", b"x-ratelimit-reset-tokens": b"9h"}
     taken(one).learn(day, 0.0, WALL)
-    assert earliest(one, target(), 0.0) == 300.0
+    assert one.outlook([target()], 0.0).at == 300.0
     taken(one, model="n").learn(
         {b"x-ratelimit-remaining": b"0", b"x-ratelimit-reset": b"1"}, 0.0, WALL
     )
-    assert earliest(one, target("n"), 0.0) == 1.0
+    assert one.outlook([target("n")], 0.0).at == 1.0
     assert one.outlook([target()], 0.0).limited
 
 
@@ -305,7 +300,7 @@ def test_the_last_account_rests_when_it_says_so_itself():
     one = pool('name = "a"')
     fail(one, "a", Kind.RATE_LIMIT, wait=7)
     assert pick(one) is None
-    assert earliest(one, target(), 1.0) == 7.0
+    assert one.outlook([target()], 1.0).at == 7.0
 
 
 def test_a_half_open_account_gets_one_first_try_and_its_success_closes():
@@ -485,24 +480,24 @@ def test_a_retry_for_which_there_is_no_budget_waits_for_another_to_end():
 
 
 def test_somebody_who_is_there_is_there_now():
-    assert earliest(pair(), target(), 3.0) == 3.0
+    assert pair().outlook([target()], 3.0).at == 3.0
 
 
 def test_the_first_one_back_is_told():
     two = pair()
     fail(two, "a", Kind.RATE_LIMIT, wait=9)
     fail(two, "b", Kind.RATE_LIMIT, wait=4)
-    assert earliest(two, target(), 1.0) == 4.0
+    assert two.outlook([target()], 1.0).at == 4.0
     assert two.outlook([target(), target("n")], 1.0).at == 1.0
 
 
 def test_nobody_knows_when_a_running_call_ends():
     narrow = pool('name = "a"\nconcurrency = 1')
     held = taken(narrow)
-    assert earliest(narrow, target(), 3.0) == 4.0
+    assert narrow.outlook([target()], 3.0).at == 4.0
     assert narrow.outlook([target()], 3.0).limited
     held.fail(GatewayError(Kind.RATE_LIMIT, retry_after=9), 3.0, WALL)
-    assert earliest(narrow, target(), 3.0) == 12.0
+    assert narrow.outlook([target()], 3.0).at == 12.0
     held.release(3.0)
 
 
@@ -510,8 +505,8 @@ def test_a_canary_that_is_out_may_return_any_moment():
     one = pool('name = "a"')
     fail(one, "a", Kind.RATE_LIMIT, wait=5)
     taken(one, now=5.0)
-    assert earliest(one, target(), 6.0) == 35.0
-    assert earliest(one, target(), 50.0) == 50.0
+    assert one.outlook([target()], 6.0).at == 35.0
+    assert one.outlook([target()], 50.0).at == 50.0
 
 
 def test_a_canary_that_does_not_return_does_not_keep_its_account_out():
@@ -549,7 +544,7 @@ def test_an_account_that_is_spent_or_disabled_is_back_when_somebody_says_so():
     one = pool('name = "a"')
     seat(one, "a").spent = True
     assert pick(one) is None
-    assert earliest(one, target(), 0.0) is None
+    assert one.outlook([target()], 0.0).at is None
     seat(one, "a").spent = False
     seat(one, "a").enabled = False
     assert one.outlook([target()], 0.0) == Outlook(None, limited=False)
@@ -592,9 +587,9 @@ def test_a_spent_account_that_is_also_cooling_is_back_when_both_are_over():
     one = pool(DAILY)
     fail(one, "a", Kind.UPSTREAM_QUOTA, wait=500)
     seat(one, "a").spend(1_000_000, 0.0, LATE + 3400)
-    assert earliest(one, target(), 0.0) == 500.0
+    assert one.outlook([target()], 0.0).at == 500.0
     seat(one, "a").clear()
-    assert earliest(one, target(), 0.0) == 200.0
+    assert one.outlook([target()], 0.0).at == 200.0
 
 
 @pytest.mark.parametrize(

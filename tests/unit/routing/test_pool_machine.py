@@ -76,7 +76,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(model=st.sampled_from(MODELS))
     def wait_for_the_earliest(self, model):
-        at = self.pool.outlook((target(model),), self.now).at
+        at = self.pool.outlook([target(model)], self.now).at
         if at is not None:
             assert at >= self.now
             self.now = at
@@ -85,7 +85,7 @@ class PoolMachine(RuleBasedStateMachine):
     def look(self, model, tokens):
         """Looking changes nothing."""
         before = self.pool.accounts(self.now)
-        self.pool.outlook((target(model),), self.now, tokens)
+        self.pool.outlook([target(model)], self.now, tokens)
         assert self.pool.accounts(self.now) == before
 
     @rule(

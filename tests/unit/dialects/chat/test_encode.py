@@ -474,7 +474,7 @@ def test_sealed_reasoning_in_whole_answers():
 
 def test_images_custom_calls_and_function_calls_in_whole_answers():
     assert told(("image", "image/png", "AA"), end())["images"] == [
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+        {"index": 0, "type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
     ]
     call = [("tool_call", 0, "c", "f"), ("arguments", 0, "x"), end()]
     assert told(*call, custom_tools=frozenset({"f"}))["tool_calls"] == [

@@ -158,20 +158,23 @@ def test_formats():
         ({"reasoning": {"enabled": False}}, Reasoning(off=True, want_text="no")),
         ({"reasoning": {"exclude": True}}, Reasoning(want_text="no")),
         ({"reasoning": {"effort": "none"}}, Reasoning("none", off=True, want_text="no")),
-        ({"thinking": {"type": "adaptive"}}, Reasoning(adaptive=True, want_text="yes")),
+        (
+            {"thinking": {"type": "adaptive"}},
+            Reasoning(adaptive=True, kind="adaptive", want_text="yes"),
+        ),
         ({"thinking": {"type": "enabled"}}, Reasoning(adaptive=True, want_text="yes")),
         (
             {"thinking": {"type": "enabled", "budget_tokens": 2048, "display": "omitted"}},
-            Reasoning(budget=2048, want_text="no"),
+            Reasoning(budget=2048, kind="enabled", display="omitted", want_text="no"),
         ),
-        ({"thinking": {"type": "disabled"}}, Reasoning(off=True, want_text="no")),
+        ({"thinking": {"type": "disabled"}}, Reasoning(off=True, kind="disabled", want_text="no")),
         (
             {"thinking": {"type": "adaptive"}, "reasoning_effort": "max"},
-            Reasoning("max", adaptive=True, want_text="yes"),
+            Reasoning("max", adaptive=True, kind="adaptive", want_text="yes"),
         ),
         (
             {"thinking": {"type": "adaptive"}, "reasoning_effort": "none"},
-            Reasoning(adaptive=True, want_text="yes"),
+            Reasoning(adaptive=True, kind="adaptive", want_text="yes"),
         ),
     ],
 )
@@ -192,8 +195,12 @@ def test_unknown_words_for_reasoning_are_refused():
 def test_web_search_takes_the_place_flat():
     place = {"type": "approximate", "approximate": {"city": "Paris", "country": None}}
     conversation = read(web_search_options={"user_location": place, "search_context_size": "low"})
-    assert conversation.web_search == WebSearch({"city": "Paris"})
-    assert conversation.given == {"web_search": "web_search_options"}
+    assert conversation.web_search == WebSearch({"city": "Paris"}, "low")
+    assert conversation.given == {
+        "web_search": "web_search_options",
+        "web_search.location": "web_search_options.user_location",
+        "web_search.context_size": "web_search_options.search_context_size",
+    }
     assert read(web_search_options={}).web_search == WebSearch()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.chat.write import is_strict, write_request
+from proxy.dialects.chat.write import write_request
 from proxy.dialects.conversation import (
     Audio,
     Call,
@@ -99,7 +99,10 @@ def test_the_output_limit_has_the_servers_name(flags, name):
 
 
 def test_at_most_four_stop_sequences_are_sent():
-    assert body(stop=["a", "", "b", "c", "d", "e"])["stop"] == ["a", "b", "c", "d"]
+    made = written(stop=["a", "", "b", "c", "d", "e"])
+    assert made.body["stop"] == ["a", "b", "c", "d"]
+    assert not made.dropped
+    assert made.weakened == {"stop"}
     assert "stop" not in body(stop=[""])
 
 
@@ -178,10 +181,11 @@ def test_efforts_are_what_the_model_takes(model, flags, reasoning, sent):
     assert made.dropped == frozenset()
 
 
-def test_an_effort_that_the_model_cannot_have_is_dropped():
+def test_an_effort_that_the_model_cannot_have_is_told():
     made = written(reasoning=Reasoning("high"), model="gpt-4.1", flags=OPENAI)
     assert "reasoning_effort" not in made.body
-    assert made.dropped == {"reasoning"}
+    assert not made.dropped
+    assert made.weakened == {"reasoning"}
 
 
 def test_the_last_system_turn_with_an_effort_decides():
@@ -197,7 +201,7 @@ def test_the_last_system_turn_with_an_effort_decides():
 # The form of the answer.
 
 
-def test_a_schema_is_named_and_strict_if_it_can_be():
+def test_a_schema_is_named_and_no_stricter_than_the_client_said():
     schema = {
         "type": "object",
         "properties": {"a": {}},
@@ -206,7 +210,7 @@ def test_a_schema_is_named_and_strict_if_it_can_be():
     }
     assert body(format=Format("schema", schema=schema))["response_format"] == {
         "type": "json_schema",
-        "json_schema": {"name": "output", "schema": schema, "strict": True},
+        "json_schema": {"name": "output", "schema": schema},
     }
     told = Format("schema", "my out", "d", {"type": "object"}, strict=False)
     assert body(format=told)["response_format"]["json_schema"] == {
@@ -215,28 +219,6 @@ def test_a_schema_is_named_and_strict_if_it_can_be():
         "schema": {"type": "object"},
         "strict": False,
     }
-
-
-@pytest.mark.parametrize(
-    ("schema", "strict"),
-    [
-        ({"type": "string"}, True),
-        ({"type": "object"}, False),
-        ({"properties": {"a": {}}, "additionalProperties": False, "required": 1}, False),
-        ({"anyOf": [{"type": "null"}, {"type": "object"}]}, False),
-        (
-            {
-                "type": "object",
-                "properties": {"a": {"type": "object", "additionalProperties": False}},
-                "required": ["a"],
-                "additionalProperties": False,
-            },
-            True,
-        ),
-    ],
-)
-def test_strict_needs_closed_objects_that_require_all_they_have(schema, strict):
-    assert is_strict(schema) is strict
 
 
 def test_openai_wants_the_word_json_somewhere_for_a_free_json_object():
@@ -302,9 +284,13 @@ def test_tools_and_the_choice_among_them():
 
 
 def test_without_tools_there_is_no_choice():
-    made = written(tool_choice=ToolChoice("auto"), parallel=True)
-    assert "tool_choice" not in made.body
-    assert made.dropped == {"tool_choice", "parallel"}
+    for mode in ("auto", "none"):
+        made = written(tool_choice=ToolChoice(mode), parallel=True)
+        assert {"tool_choice", "parallel_tool_calls"}.isdisjoint(made.body)
+        assert made.dropped == made.weakened == frozenset()
+    forced = written(tool_choice=ToolChoice("required"))
+    assert not forced.dropped
+    assert forced.weakened == {"tool_choice"}
 
 
 def test_allowed_tools_are_the_only_ones_shown():
@@ -531,3 +517,9 @@ def test_the_same_conversation_gives_the_same_bytes():
 
     assert make() == make()
     assert make()["messages"][0]["tool_calls"][0]["id"] == make()["messages"][1]["tool_call_id"]
+
+
+def test_a_picture_in_a_store_of_googles_is_refused():
+    with pytest.raises(GatewayError) as caught:
+        written(turns=[Turn("user", [Image(url="gs://b/a.png")])])
+    assert caught.value.kind is Kind.UNSUPPORTED_CONTENT

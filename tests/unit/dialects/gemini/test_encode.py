@@ -22,6 +22,7 @@ from proxy.dialects.gemini.encode import (
     write_error,
     write_usage,
 )
+from proxy.dialects.refusal import classify
 from proxy.dialects.reply import Meter, Reply
 from proxy.dialects.turn import StopReason
 from proxy.errors import GatewayError, Kind, invalid
@@ -272,6 +273,9 @@ def test_an_error_says_how_long_to_wait():
             }
         ],
     }
+    # An upstream of another dialect speaks of the body that it got.
+    theirs = b'{"error": {"message": "Bad role.", "param": "messages[0].role"}}'
+    assert write_error(classify(400, {}, theirs), "r")["error"]["details"] == []
 
 
 # Seals.

@@ -543,12 +543,12 @@ def test_a_wrong_shape_is_told_with_its_path(body, param):
         ({"responseMimeType": "application/json"}, Format("json"), "responseMimeType"),
         (
             {"responseMimeType": "application/json", "responseSchema": {"type": "STRING"}},
-            Format("schema", schema={"type": "string"}),
+            Format("schema", schema={"type": "string"}, strict=True),
             "responseSchema",
         ),
         (
             {"responseJsonSchema": {"type": "string"}, "responseSchema": {"type": "OBJECT"}},
-            Format("schema", schema={"type": "string"}),
+            Format("schema", schema={"type": "string"}, strict=True),
             "responseJsonSchema",
         ),
     ],

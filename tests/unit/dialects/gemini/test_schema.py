@@ -62,7 +62,7 @@ def test_the_format_of_a_string_is_told_in_its_description():
     }
     assert to_gemini({"type": "string", "format": "date", "description": "When."}) == {
         "type": "string",
-        "description": "When. format: date.",
+        "description": "When.\nformat: date.",
     }
     assert to_gemini({"type": "integer", "format": "int32"}) == {
         "type": "integer",

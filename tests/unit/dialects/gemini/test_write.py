@@ -366,7 +366,8 @@ def test_models_that_ignore_sampling_are_not_bothered_with_it():
 def test_more_stops_than_five_are_cut_and_told():
     made = written(asked(stop=list("abcdefg"), given={"stop": "stop"}))
     assert made.body["generationConfig"] == {"stopSequences": list("abcde")}
-    assert made.dropped == {"stop"}
+    assert not made.dropped
+    assert made.weakened == {"stop"}
 
 
 def test_penalties_and_logprobs_are_sent_where_the_provider_takes_them():
@@ -481,7 +482,8 @@ def test_models_that_do_not_think_are_not_asked_to():
     given = {"reasoning": "reasoning_effort"}
     made = written(asked(reasoning=Reasoning("high"), given=given), "gemini-2.0-flash")
     assert "generationConfig" not in made.body
-    assert made.dropped == {"reasoning_effort"}
+    assert not made.dropped
+    assert made.weakened == {"reasoning_effort"}
     made = written(asked(reasoning=Reasoning("none"), given=given), "gemini-2.0-flash")
     assert made.dropped == frozenset()
 
@@ -584,11 +586,11 @@ def test_tools_that_may_not_be_called_are_not_declared():
 
 
 def test_without_tools_there_is_no_tool_config():
-    assert tools_of(tool_choice=ToolChoice("auto")) == (None, None, {"tool_choice", "web_search"})
+    assert tools_of(tool_choice=ToolChoice("auto")) == (None, None, {"web_search"})
 
 
 def test_web_search_is_googles_alone_or_beside_functions_on_newer_models():
-    assert tools_of(web_search=WebSearch()) == ([{"googleSearch": {}}], None, {"tool_choice"})
+    assert tools_of(web_search=WebSearch()) == ([{"googleSearch": {}}], None, set())
     tools, config, _ = tools_of(web_search=WebSearch(), tools=[Tool("f")])
     assert tools == [{"functionDeclarations": [{"name": "f"}]}, {"googleSearch": {}}]
     assert config == {"includeServerSideToolInvocations": True}
@@ -600,3 +602,32 @@ def test_web_search_is_googles_alone_or_beside_functions_on_newer_models():
     )
     assert made.body["tools"] == [{"functionDeclarations": [{"name": "f"}]}]
     assert made.dropped == {"web_search_options"}
+
+
+def test_stubs_are_no_tools_to_a_model_that_searches_or_writes_json_only_without():
+    called = Turn("assistant", [Call("1", "f", "")])
+    turns = Turn("user", [Text("Hi")]), called
+    searching = body(*turns, model=GEMINI_2, web_search=WebSearch())
+    assert searching["tools"] == [{"googleSearch": {}}]
+    writing = body(*turns, model=GEMINI_2, format=Format("json"))
+    assert writing["generationConfig"] == {"responseMimeType": "application/json"}
+    assert {"tools", "toolConfig"}.isdisjoint(writing)
+    assert "toolConfig" not in searching
+    declared = {"functionDeclarations": [{"name": "f"}]}
+    both = body(*turns, web_search=WebSearch())
+    assert both["tools"] == [declared, {"googleSearch": {}}]
+
+
+@pytest.mark.parametrize(
+    ("url", "mime"),
+    [
+        ("https://x/a", "image/jpeg"),
+        ("https://x/a.png", "image/png"),
+        ("https://www.youtube.com/watch?v=1", "video/*"),
+        ("https://youtu.be/1", "video/*"),
+        ("https://generativelanguage.googleapis.com/v1beta/files/1", None),
+    ],
+)
+def test_the_type_of_a_link_is_guessed_where_google_does_not_know_it(url, mime):
+    told = {} if mime is None else {"mimeType": mime}
+    assert user_parts(Image(url=url)) == [{"fileData": {"fileUri": url, **told}}]

@@ -20,6 +20,7 @@ from proxy.dialects.messages.encode import (
     write_error,
     write_usage,
 )
+from proxy.dialects.refusal import classify
 from proxy.dialects.reply import Meter, Reply, Sealed
 from proxy.dialects.sse import Splitter
 from proxy.dialects.turn import StopReason
@@ -611,6 +612,10 @@ def test_usage_stands_beside_the_cached_tokens():
 
 # Errors.
 
+UPSTREAMS_FAULT = orjson.dumps(
+    {"error": {"message": "Invalid value: 'foo'.", "type": "invalid", "param": "messages[0].role"}}
+)
+
 
 @pytest.mark.parametrize(
     ("error", "message"),
@@ -624,6 +629,7 @@ def test_usage_stands_beside_the_cached_tokens():
             "Invalid 'temperature'",
         ),
         (GatewayError(Kind.NOT_FOUND, "no such model", param="model"), "no such model"),
+        (classify(400, {}, UPSTREAMS_FAULT), "Invalid value: 'foo'."),
         (
             GatewayError(Kind.CONTEXT, "Too many tokens.", param="messages"),
             "prompt is too long: Too many tokens.",

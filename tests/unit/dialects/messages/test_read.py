@@ -502,6 +502,7 @@ def test_the_search_tool_becomes_the_neutral_one():
     assert conversation.tools == []
     assert conversation.given == {
         "web_search": "tools[web_search]",
+        "web_search.location": "tools[web_search].user_location",
         "web_search.max_uses": "tools[web_search].max_uses",
     }
     assert read(

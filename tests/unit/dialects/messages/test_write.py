@@ -3,13 +3,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.dialects.chat.read import read_request
 from proxy.dialects.conversation import (
     Audio,
     Call,
@@ -514,16 +515,18 @@ def test_a_forced_tool_becomes_the_only_one_where_the_model_takes_no_force():
         )
         assert written.body["tool_choice"] == {"type": "auto"}
         assert [tool["name"] for tool in written.body["tools"]] == ["g"]
-        assert written.weakened == {"function_call"}
-        assert written.dropped == {"web_search_options"}
+        assert written.weakened == {"function_call", "web_search_options"}
+        assert written.dropped == frozenset()
 
 
-def test_a_choice_without_tools_is_dropped_if_it_meant_something():
+def test_a_choice_without_tools_is_told_if_it_meant_something():
     given = {"tool_choice": "tool_choice"}
     written = write(tool_choice=ToolChoice("required"), given=given)
     assert "tool_choice" not in written.body
-    assert written.dropped == {"tool_choice"}
-    assert write(tool_choice=ToolChoice("auto"), given=given).dropped == frozenset()
+    assert not written.dropped
+    assert written.weakened == {"tool_choice"}
+    free = write(tool_choice=ToolChoice("auto"), given=given)
+    assert free.dropped == free.weakened == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -646,10 +649,52 @@ def test_thinking_by_generation(
     assert written.dropped == frozenset()
 
 
+@pytest.mark.parametrize("want", ["yes", "implied", "no"])
+@pytest.mark.parametrize("model", [BUDGETED, "claude-opus-4-8"])
+def test_a_model_that_does_not_think_of_itself_is_not_made_to_by_how_thoughts_are_shown(
+    model: str, want: Literal["yes", "implied", "no"]
+):
+    written = write(model=model, reasoning=Reasoning(want_text=want), temperature=0.5)
+    assert "thinking" not in written.body
+    assert written.body.get("temperature") == (0.5 if model == BUDGETED else None)
+
+
+def test_thoughts_that_a_model_has_anyway_are_shown_to_who_wants_them():
+    assert body(HI, model=NEWEST, reasoning=Reasoning(want_text="yes"))["thinking"] == ADAPTIVE
+    for want in ("implied", "no"):
+        assert "thinking" not in body(HI, model=NEWEST, reasoning=Reasoning(want_text=want))
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "sent"),
+    [
+        ("claude-opus-4-6", {"type": "enabled", "budget_tokens": 5000}, None),
+        (
+            BUDGETED,
+            {"type": "enabled", "budget_tokens": 5000, "display": "omitted"},
+            None,
+        ),
+        ("claude-opus-4-8", {"type": "disabled"}, None),
+        ("claude-opus-4-8", {"type": "adaptive", "display": "omitted"}, None),
+        ("claude-opus-4-8", {"type": "adaptive"}, ADAPTIVE),
+        ("claude-sonnet-5-5", {"type": "between_tools"}, None),
+        ("claude-sonnet-5-5", {"type": "disabled"}, {"type": "between_tools"}),
+        ("claude-haiku-5-5", {"type": "between_tools"}, {"type": "disabled"}),
+        ("claude-opus-4-8", {"type": "enabled", "budget_tokens": 9000}, ADAPTIVE),
+        (BUDGETED, {"type": "adaptive"}, {"type": "enabled", "budget_tokens": 8999}),
+        ("claude-opus-4-6", {"type": "enabled"}, ADAPTIVE),
+    ],
+)
+def test_thinking_in_the_words_of_anthropic_reaches_a_model_that_knows_them(model, thinking, sent):
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9000}
+    conversation = read_request({**asked, "thinking": thinking})
+    assert write_request(conversation, Upstream(model)).body["thinking"] == (sent or thinking)
+
+
 @pytest.mark.parametrize(
     ("model", "max_tokens"), [("claude-3-haiku-20240307", 4000), (BUDGETED, 1024)]
 )
-def test_thinking_that_cannot_be_had_is_dropped(model: str, max_tokens: int):
+def test_thinking_that_cannot_be_had_is_told(model: str, max_tokens: int):
     written = write(
         model=model,
         max_tokens=max_tokens,
@@ -657,7 +702,8 @@ def test_thinking_that_cannot_be_had_is_dropped(model: str, max_tokens: int):
         given={"reasoning": "thinking"},
     )
     assert "thinking" not in written.body
-    assert written.dropped == {"thinking"}
+    assert not written.dropped
+    assert written.weakened == {"thinking"}
 
 
 def test_a_budget_is_not_asked_for_when_the_thinking_before_a_call_is_lost():

@@ -237,7 +237,11 @@ def test_web_search_is_asked_for_with_its_place():
     }
     conversation = read(tools=[search])
     assert conversation.web_search == WebSearch({"city": "Bonn"})
-    assert conversation.dropped == {"tools[web_search]", "tools[web_search].filters"}
+    assert set(conversation.given.values()) == {
+        "tools[web_search]",
+        "tools[web_search].user_location",
+        "tools[web_search].filters",
+    }
     assert read(tools=[{"type": "web_search"}]).web_search == WebSearch()
 
 
