@@ -27,7 +27,7 @@ _BOUNDARY = re.compile(
     re.IGNORECASE,
 )
 _NAME = re.compile(
-    rb'content-disposition:[ \t]*form-data;[ \t]*name="([^"\\\r\n]*)"'
+    rb'content-disposition:[ \t]*form-data;[ \t]*name=(?:"([^"\\\r\n]*)"|([\w!#$%&\'*+.^`|~-]+))'
     rb'(?:;[ \t]*(filename)\*?=(?:"(?:[^"\\\r\n]|\\[^\r\n])*"|[^";\r\n]+))*[ \t]*',
     re.IGNORECASE,
 )
@@ -107,6 +107,8 @@ class Form:
 
     def _value_step(self) -> bool:
         rest = self._rest
+        if not self.names and not rest[2:].startswith(self._delimiter[: len(rest) - 2]):
+            raise invalid(None, "The form does not begin with its boundary.")
         found = rest.find(self._delimiter)
         if found < 0:
             # It may stand across the next read.
@@ -116,8 +118,6 @@ class Form:
             return False
         if rest[max(found - 2, 0) : found] != b"\r\n":
             raise invalid(None, "The form's boundary stands in the middle of a line.")
-        if not self.names and self._passed + found != 0:
-            raise invalid(None, "The form does not begin with its boundary.")
         self._take(found - 2)
         self._end_field()
         self._drop(2 + len(self._delimiter))
@@ -218,6 +218,6 @@ def _read_head(head: bytes) -> tuple[str, bool]:
     if found is None or count != 1:
         raise invalid(None, 'A part of the form has no `Content-Disposition: form-data; name="…"`.')
     try:
-        return found[1].decode(), found[2] is not None
+        return (found[1] or found[2] or b"").decode(), found[3] is not None
     except UnicodeDecodeError:
         raise invalid(None, "The name of a part of the form is not UTF-8.") from None
