@@ -896,6 +896,35 @@ async def test_a_part_of_a_file_can_be_asked_for(front, house):
     assert house.seen[-1]["headers"]["Range"] == "bytes=0-3"
 
 
+async def test_of_a_head_nothing_but_the_head_is_fetched():
+    made = json.dumps({"id": "file-1", "object": "file"}).encode()
+    closed = asyncio.Event()
+
+    async def store(reader, writer, asked):
+        if asked.method == "POST":
+            writer.write(whole(made, **spoken.JSON))
+            return
+        size = 50 << 20
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: %d\r\n\r\n" % size
+        writer.write(head + b"x" * 1_000)
+        await writer.drain()
+        await reader.read()
+        closed.set()
+
+    async with Scripted(store) as up, served(up) as running:
+        body = form("xyz", ("purpose", b"user_data"), ("file.", b"x"))
+        await running.post("/v1/files", body, **{"content-type": in_form("xyz")})
+        wire = await running.wire()
+        path = "/v1/files/file-1/content"
+        wire.send(request("HEAD", path, b"", authorization=f"Bearer {KEY}"))
+        answered = await wire.answer(bodiless=True)
+        assert (answered.status, answered.headers["content-length"]) == (200, str(50 << 20))
+        await asyncio.wait_for(closed.wait(), 5)
+        wire.send(request("GET", "/v1/models", b"", authorization=f"Bearer {KEY}"))
+        assert (await wire.answer()).status == 200
+        await running.last()
+
+
 async def test_nothing_of_a_file_is_taken_for_a_page_of_ours(front):
     sdk = OpenAI(front, asynchronous=True)
     await sdk.client.files.create(file=("f", b"{}"), purpose="user_data")
