@@ -11,7 +11,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from proxy.errors import GatewayError, Kind, invalid
 
@@ -27,7 +27,7 @@ _BOUNDARY = re.compile(
     re.IGNORECASE,
 )
 _NAME = re.compile(
-    rb'content-disposition:[ \t]*form-data;[ \t]*name="([^"\\\r\n]*)"'
+    rb'content-disposition:[ \t]*form-data;[ \t]*name=(?:"([^"\\\r\n]*)"|([\w!#$%&\'*+.^`|~-]+))'
     rb'(?:;[ \t]*(filename)\*?=(?:"(?:[^"\\\r\n]|\\[^\r\n])*"|[^";\r\n]+))*[ \t]*',
     re.IGNORECASE,
 )
@@ -52,7 +52,13 @@ def content_type_of(boundary: bytes) -> bytes:
 class Form:
     """``feed`` takes the form in pieces of any size. ``fields`` are those of ``wanted`` that have come whole."""
 
-    def __init__(self, boundary: bytes, wanted: Collection[str]) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        wanted: Collection[str],
+        file: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """``file`` is told what the part of that name holds, and a line's end behind it."""
         self.fields: dict[str, str] = {}
         self.names: list[str] = []
         """The name of every part so far, of which a file is one."""
@@ -60,6 +66,8 @@ class Form:
         """Where the value of a field of ``fields`` begins and ends, in bytes from the beginning of the form."""
         self._delimiter = b"--" + boundary
         self._wanted = frozenset(wanted)
+        self._file = file
+        self._is_file = False
         # As if a line had ended before it, which is what has to stand before any other delimiter.
         self._rest = b"\r\n"
         self._passed = -2
@@ -99,6 +107,8 @@ class Form:
 
     def _value_step(self) -> bool:
         rest = self._rest
+        if not self.names and not rest[2:].startswith(self._delimiter[: len(rest) - 2]):
+            raise invalid(None, "The form does not begin with its boundary.")
         found = rest.find(self._delimiter)
         if found < 0:
             # It may stand across the next read.
@@ -108,8 +118,6 @@ class Form:
             return False
         if rest[max(found - 2, 0) : found] != b"\r\n":
             raise invalid(None, "The form's boundary stands in the middle of a line.")
-        if not self.names and self._passed + found != 0:
-            raise invalid(None, "The form does not begin with its boundary.")
         self._take(found - 2)
         self._end_field()
         self._drop(2 + len(self._delimiter))
@@ -147,6 +155,7 @@ class Form:
             if is_file:
                 raise invalid(name[:64], f"`{name[:64]}` is a file in the form, expected a field.")
             self._name = name
+        self._is_file = name == "file"
         # What ends the head may also be the end of the line before the next boundary, if there is no value.
         self._drop(end + 2)
         self._from = self._passed + 2
@@ -158,6 +167,8 @@ class Form:
         """Move ``size`` bytes of the value out of what has come."""
         if size <= 0:
             return
+        if self._is_file and self._file is not None:
+            self._file(self._rest[:size])
         if self._name is not None:
             self._value.append(self._rest[:size])
             self._size += size
@@ -173,6 +184,9 @@ class Form:
 
     def _end_field(self) -> None:
         name, self._name = self._name, None
+        if self._is_file and self._file is not None:
+            self._file(b"\n")
+        self._is_file = False
         if name is None:
             return
         value = b"".join(self._value)[2:]
@@ -204,6 +218,6 @@ def _read_head(head: bytes) -> tuple[str, bool]:
     if found is None or count != 1:
         raise invalid(None, 'A part of the form has no `Content-Disposition: form-data; name="…"`.')
     try:
-        return found[1].decode(), found[2] is not None
+        return (found[1] or found[2] or b"").decode(), found[3] is not None
     except UnicodeDecodeError:
         raise invalid(None, "The name of a part of the form is not UTF-8.") from None

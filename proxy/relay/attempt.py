@@ -305,6 +305,12 @@ class Attempt:
             self._held_reads += not out.startswith(b":")
         if answer.ended:
             self._conclude(b"")
+        elif answer.committed and self._host.delivery.bodiless:
+            # The head is all that was asked for.
+            self._held.clear()
+            self._conclude(b"")
+            self.over_at = None
+            self.connection.abort()
         elif answer.committed or self._held_size > MAX_HELD or self._held_reads > MAX_HELD_READS:
             # More than this is held back of nobody: from here on a failure is told in the stream.
             self._forward(self._released())

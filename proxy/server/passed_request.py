@@ -8,12 +8,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from proxy.billing.objects import Kind as Made
 from proxy.dialects.appraisal import APPRAISED, NOTHING, Appraisal
 from proxy.dialects.form import Form, boundary_of, content_type_of
 from proxy.dialects.passed import Opaque
 from proxy.dialects.references import FORM, Reference, anywhere, in_form
 from proxy.dialects.spoken import ClientDialect
 from proxy.errors import invalid
+from proxy.server.batch_lines import BatchLines
 from proxy.server.body import parse_object, read_body
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Gateway
@@ -32,6 +34,8 @@ class Request:
     upload: Upload | None = None
     beginning: Upload | None = None
     """A form that has ended within its beginning; like ``upload`` it can be asked for another model."""
+    lines: BatchLines | None = None
+    """What is in the file that is uploaded, if it is a batch's."""
 
     def references(self) -> Iterator[Reference]:
         """Yield what it refers to."""
@@ -62,8 +66,9 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
     """Read the beginning of a form: up to its model, where it must name one, and no further than ``max_body``."""
     server = gateway.config.server
     boundary = boundary_of(kind)
-    wanted = ("model", *APPRAISED, *FORM) if surface.named else FORM
-    form = Form(boundary, wanted)
+    lines = BatchLines() if surface.makes is Made.file else None
+    wanted = ("model", *APPRAISED, *FORM) if surface.named else ("purpose", *FORM)
+    form = Form(boundary, wanted, lines.feed if lines is not None else None)
     upload = Upload(exchange.request, form, limit=server.max_upload, now=gateway.now)
     await upload.open(server.max_body, ("model",) if surface.named else ())
     if surface.named and not upload.ended and "model" not in form.fields:
@@ -77,6 +82,7 @@ async def _read_form(gateway: Gateway, exchange: Exchange, surface: Surface, kin
         content_type=content_type_of(boundary),
         upload=None if upload.ended else upload,
         beginning=upload if upload.ended else None,
+        lines=lines,
     )
 
 

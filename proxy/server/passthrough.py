@@ -31,6 +31,7 @@ from proxy.errors import GatewayError, Kind
 from proxy.providers import Flags, Provider
 from proxy.routing.catalog import Route
 from proxy.server import batches, media, objects_list, read_on
+from proxy.server.batch_lines import BatchLines
 from proxy.server.endpoints import check_books, check_closing, let_in, start, uploading
 from proxy.server.exchange import Exchange
 from proxy.server.gateway import Endpoint, Gateway
@@ -85,6 +86,8 @@ async def serve(
         return
     if surface.makes is Made.batch:
         check_batch(gateway, key)
+    if request.lines is not None:
+        await _watch_lines(gateway, key, request, request.lines)
     about = await together(gateway, key, request.references(), about=about, within=within)
     if within is None:
         route = route_of(gateway, exchange, key, surface, request, about)
@@ -109,6 +112,30 @@ async def serve(
     await _carry(gateway, exchange, key, surface, asked, route, plan, request.upload)
     if surface.deletes and about is not None and exchange.record.error is None:
         gateway.books.objects.forget(about)
+
+
+async def _watch_lines(gateway: Gateway, key: Key, request: Request, lines: BatchLines) -> None:
+    """See to it that no line of a batch's file refers to what is not the key's, before its last byte goes on."""
+    upload = request.upload or request.beginning
+    refused: GatewayError | None = None
+
+    async def check() -> None:
+        nonlocal refused
+        fields = upload.form.fields if upload is not None and upload.form is not None else {}
+        lines.wanted = fields.get("purpose", "batch") == "batch"
+        if lines.wanted and refused is None:
+            try:
+                for param, name in lines.take():
+                    await owned(gateway, key, name, param=param)
+            except GatewayError as error:
+                refused = error
+        found = lines.error or refused
+        if found is not None and fields.get("purpose") == "batch":
+            raise found
+
+    if upload is not None:
+        upload.check = check
+        await check()
 
 
 async def _list(

@@ -81,5 +81,6 @@ async def _ask(gateway: Gateway, exchange: Exchange, key: Key, one: Object, rest
     asked = opaque(gateway, exchange, "responses")
     target = Target(provider=one.provider, model="", order=1, account=one.account)
     route = Route("", (target,), gateway.config.timeouts)
-    _, running = start(gateway, exchange, key, asked, route, plan, tokens=None, free=True)
+    tokens = None if passed_method(exchange) == "GET" else 0
+    _, running = start(gateway, exchange, key, asked, route, plan, tokens=tokens, free=True)
     await running

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import cast
 
 from aiohttp import web
@@ -33,6 +33,8 @@ class Upload:
         self.begun = False
         self.ended = False
         self.form = form
+        self.check: Callable[[], Awaitable[None]] | None = None
+        """Looks at what has come before it goes on."""
         self._request = request
         self._limit = limit
         self._now = now
@@ -77,10 +79,17 @@ class Upload:
         data = await self._next()
         if self.form is not None and len(self.form.fields) > before:
             name = list(self.form.fields)[-1]
+            if name == "purpose":
+                return await self._checked(data)
             # An account is at work on it already.
             raise invalid(
                 name, f"`{name}` comes behind a large file in the form: put it in front of it."
             )
+        return await self._checked(data)
+
+    async def _checked(self, data: bytes) -> bytes:
+        if self.check is not None:
+            await self.check()
         return data
 
     async def _next(self) -> bytes:

@@ -491,6 +491,33 @@ async def test_a_key_that_may_spend_so_much_starts_no_batch(house):
         await sdk.close()
 
 
+LONG = {"custom_id": "0", "url": "/v1/responses", "body": {"model": "m", "input": "x" * 1_000}}
+
+
+@pytest.mark.parametrize("lines", [1, 2_000], ids=["small", "large"])
+@pytest.mark.parametrize("order", [("purpose", "file."), ("file.", "purpose")])
+async def test_no_line_of_a_batch_names_what_is_another_keys(front, house, lines, order):
+    sdk = OpenAI(front, asynchronous=True)
+    own = (await sdk.client.files.create(file=("f", b"x"), purpose="user_data")).id
+    await sdk.close()
+    head = {"content-type": in_form("xyz")}
+
+    async def put(name: str, purpose: bytes = b"batch", **headers: str) -> int:
+        part = {"type": "input_file", "file_id": name}
+        last = {**LONG, "body": {"model": "m", "input": [{"role": "user", "content": [part]}]}}
+        text = "\n".join(map(json.dumps, [*[LONG] * lines, last])).encode()
+        parts = {"purpose": purpose, "file.": text}
+        body = form("xyz", *((one, parts[one]) for one in order))
+        return int((await front.post("/v1/files", body, **head, **headers)).status)
+
+    assert await put(own) == 200
+    before = len(house.files)
+    assert await put(own, authorization=f"Bearer {OTHER_KEY}") == 404
+    assert await put("file-of-nobody") == 404
+    assert len(house.files) == before
+    assert await put("file-of-nobody", b"fine-tune") == 200
+
+
 # Forms.
 
 
@@ -560,7 +587,7 @@ async def test_a_file_is_refused_where_it_is_too_large(house):
 
 async def test_an_upload_without_a_length_arrives(front, house):
     wire = await front.wire()
-    body = form("xyz", ("purpose", b"batch"), ("file.", b"0123456789" * 100_000))
+    body = form("xyz", ("purpose", b"user_data"), ("file.", b"0123456789" * 100_000))
     head = (
         f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
         f"Content-Type: {in_form('xyz')}\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -569,7 +596,7 @@ async def test_an_upload_without_a_length_arrives(front, house):
     wire.send(head + b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in pieces) + b"0\r\n\r\n")
     answered = await wire.answer()
     assert answered.json["bytes"] == 1_000_000
-    assert house.seen[0]["fields"] == {"purpose": "batch"}
+    assert house.seen[0]["fields"] == {"purpose": "user_data"}
     # The connection carries the next request.
     wire.send(request("GET", "/v1/files/file-0", b"", authorization=f"Bearer {KEY}"))
     assert (await wire.answer()).json["bytes"] == 1_000_000
@@ -595,7 +622,7 @@ async def test_a_small_body_is_sent_again_to_another_account(house):
 async def test_a_large_upload_is_put_once(house):
     async with served(house, account("spare", "up")) as running:
         house.refuse = [503]
-        body = form("xyz", ("purpose", b"batch"), ("file.", b"x" * (4 << 20)))
+        body = form("xyz", ("purpose", b"user_data"), ("file.", b"x" * (4 << 20)))
         answered = await running.post("/v1/files", body, **{"content-type": in_form("xyz")})
         assert (answered.status, len(house.seen)) == (503, 1)
         assert SECRET_WORDS not in answered.body.decode()
@@ -867,6 +894,35 @@ async def test_a_part_of_a_file_can_be_asked_for(front, house):
     await front.get("/v1/files/file-0/content", range="bytes=0-3")
     await sdk.close()
     assert house.seen[-1]["headers"]["Range"] == "bytes=0-3"
+
+
+async def test_of_a_head_nothing_but_the_head_is_fetched():
+    made = json.dumps({"id": "file-1", "object": "file"}).encode()
+    closed = asyncio.Event()
+
+    async def store(reader, writer, asked):
+        if asked.method == "POST":
+            writer.write(whole(made, **spoken.JSON))
+            return
+        size = 50 << 20
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: %d\r\n\r\n" % size
+        writer.write(head + b"x" * 1_000)
+        await writer.drain()
+        await reader.read()
+        closed.set()
+
+    async with Scripted(store) as up, served(up) as running:
+        body = form("xyz", ("purpose", b"user_data"), ("file.", b"x"))
+        await running.post("/v1/files", body, **{"content-type": in_form("xyz")})
+        wire = await running.wire()
+        path = "/v1/files/file-1/content"
+        wire.send(request("HEAD", path, b"", authorization=f"Bearer {KEY}"))
+        answered = await wire.answer(bodiless=True)
+        assert (answered.status, answered.headers["content-length"]) == (200, str(50 << 20))
+        await asyncio.wait_for(closed.wait(), 5)
+        wire.send(request("GET", "/v1/models", b"", authorization=f"Bearer {KEY}"))
+        assert (await wire.answer()).status == 200
+        await running.last()
 
 
 async def test_nothing_of_a_file_is_taken_for_a_page_of_ours(front):

@@ -197,6 +197,18 @@ async def test_questions_are_no_requests_by_the_minute_but_run_like_others():
     assert again.status == 429
 
 
+@pytest.mark.parametrize(("method", "rest"), [("POST", "/cancel"), ("DELETE", "")])
+async def test_what_changes_something_is_a_request_by_the_minute(method, rest):
+    one, two = Store("a"), Store("b")
+    async with one.server, two.server:
+        text = config_text(tables(one, two)).replace('name = "tester"', 'name = "tester"\nrpm = 2')
+        async with gateway(text) as front:
+            name = await made(front)
+            assert (await front.get(f"{PATH}/{name}{rest}", method)).status == 200
+            refused = await front.post(PATH, {"model": "up/m", "input": "Hi"})
+            assert refused.status == 429
+
+
 async def test_what_its_provider_has_let_go_of_is_that_404_too():
     one, two = Store("a"), Store("b")
     async with one.server, two.server, gateway(config_text(tables(one, two))) as front:

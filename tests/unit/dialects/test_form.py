@@ -91,14 +91,16 @@ def test_nothing_but_line_ends_may_follow_the_last_boundary():
         (field(b"model", b"a") + field(b"model", b"b") + END, "comes twice"),
         (part(DISPOSITION + b'name="model"; filename="m"', b"x") + END, "is a file in the form"),
         (b"preamble\r\n" + USUAL, "does not begin with its boundary"),
-        (b"x--xyz\r\n", "in the middle of a line"),
+        (field(b"a", b"x")[:-2] + b"--xyz\r\n", "in the middle of a line"),
         (field(b"a", b"b\n--xyz\r\nc") + END, "in the middle of a line"),
         (b"--xyz \r\n", "not followed by the end of its line"),
         (b"--xyz\n" + DISPOSITION, "not followed by the end of its line"),
         (USUAL[:-9], "cut off"),
         (b"", "cut off"),
         (part(b"Content-Type: text/plain", b"x") + END, "Content-Disposition"),
-        (part(DISPOSITION + b"name=model", b"x") + END, "Content-Disposition"),
+        (part(DISPOSITION + b"name=a b", b"x") + END, "Content-Disposition"),
+        (part(DISPOSITION + b"name=", b"x") + END, "Content-Disposition"),
+        (b"--wrong", "does not begin with its boundary"),
         (part(DISPOSITION + b"name*=utf-8''model", b"x") + END, "Content-Disposition"),
         (part(DISPOSITION + b'name="a"; name="model"', b"x") + END, "Content-Disposition"),
         (part(DISPOSITION + b'name="mo\\"del"', b"x") + END, "Content-Disposition"),
@@ -159,3 +161,25 @@ def test_the_boundary_is_found(kind, boundary):
 def test_a_boundary_that_is_none_is_refused(kind):
     with pytest.raises(GatewayError):
         boundary_of(kind)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1_000])
+def test_what_the_file_holds_is_told_as_it_passes(size):
+    parts: list[bytes] = []
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="other"; filename="f"\r\n\r\nno\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\na\r\nb\r\n--x--\r\n'
+    )
+    form = Form(b"x", (), parts.append)
+    for at in range(0, len(body), size):
+        form.feed(body[at : at + size])
+    assert b"".join(parts) == b"\r\na\r\nb\n"
+
+
+def test_a_name_may_stand_without_its_quotes_as_dotnet_writes_it():
+    form = Form(b"xyz", ("model",))
+    form.feed(part(DISPOSITION + b"name=model", b"x") + END)
+    assert form.fields == {"model": "x"}
+    form = Form(b"xyz", ())
+    form.feed(part(DISPOSITION + b"name=file; filename=f.txt", b"x") + END)
+    assert form.names == ["file"]
