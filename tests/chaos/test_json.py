@@ -19,7 +19,9 @@ from tests.integration.scripted import Scripted, settled
 from tests.integration.wire import Answered, Wire, encoded
 
 HUGE = (2 << 20) if AMOUNT.is_short else (31 << 20)
-PLACE = ("line ", "nested deeper", "expected a JSON object", "backslash", "objects and arrays")
+PLACE = (
+    "line ", "nested deeper", "expected a JSON object", "backslash", "objects and arrays", "stands twice",
+)  # fmt: skip
 """Of these words a refusal of the document has one."""
 
 
