@@ -1,4 +1,4 @@
-"""Where tasks are born: each has a name and a strong reference until it ends, and none dies unheard."""
+"""Where tasks are born and faults are kept: each task has a name and a strong reference until it ends, and none dies unheard."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def spawn(
 
     task.add_done_callback(ended)
     return task
+
+
+def contained(work: Callable[..., object], *arguments: object) -> Exception | None:
+    """Call ``work``; return what it raised, if anything: a fault of one exchange must not become that of its neighbours."""
+    try:
+        work(*arguments)
+    except Exception as error:  # noqa: BLE001 - the boundary of an exchange, for whoever looks after many of them
+        return error
+    return None

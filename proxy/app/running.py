@@ -47,7 +47,7 @@ from proxy.server.listeners import (
     tls_context,
 )
 from proxy.server.listeners import serve as accept
-from proxy.tasks import spawn
+from proxy.tasks import contained, spawn
 from proxy.upstream.connections import Connections
 
 _KEEPALIVE_SWEEPS = 20
@@ -380,18 +380,16 @@ class Running:
     def _look_at_calls(self, now: float) -> None:
         # Not in the loop of the sweep: its frame would hold the last call, and its body, while it sleeps.
         for call in list(self.gateway.calls):
-            try:
-                self._look_at(call, now)
-            except Exception as error:  # noqa: BLE001 - a call's boundary: its fault must not end the times of all the others
-                self._log.failure(
-                    "a call failed when it was looked at",
-                    error,
-                    request_id=call.record.request_id,
-                )
-                if not call.delivery.finished:
-                    # Else the connection is another's by now.
-                    call.delivery.abort()
-                call.task.cancel()
+            error = contained(self._look_at, call, now)
+            if error is None:
+                continue
+            self._log.failure(
+                "a call failed when it was looked at", error, request_id=call.record.request_id
+            )
+            if not call.delivery.finished:
+                # Else the connection is another's by now.
+                call.delivery.abort()
+            call.task.cancel()
 
     def _look_at(self, call: Call, now: float) -> None:
         call.sweep(now)

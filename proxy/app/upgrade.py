@@ -13,6 +13,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 from proxy import __version__
 from proxy.app import shares
@@ -89,17 +90,17 @@ class Upgrade:
             successor = await Successor.start(
                 running.listeners(), gateway.config.state.directory, self._environ
             )
-            try:
+            # Cancelled as well: nobody may wait for this process any more.
+            async with AsyncExitStack() as undo:
+                undo.push_async_callback(self._go_on)
+                undo.push_async_callback(successor.stop)
                 await successor.prepared()
                 await gateway.books.hand_over()
                 shared = shares.told(gateway)
                 gateway.means.wallets.share({}, gateway.clock())
-                return successor, await successor.ready(shared)
-            except BaseException:
-                # Cancelled as well: nobody may wait for this process any more.
-                await successor.stop()
-                await self._go_on()
-                raise
+                ready = await successor.ready(shared)
+                undo.pop_all()
+            return successor, ready
 
     async def _go_on(self) -> None:
         """Have the ledger and all credit again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -349,13 +350,11 @@ async def run(
         gone = GatewayError(Kind.CLIENT_CLOSED, evidence="the client left")
         call.settle_failed(gone, CLIENT_LEFT)
         raise
-    except CannotCount:
-        raise
-    except Exception as error:
-        # Told at the request's boundary; what was begun is booked here.
-        call.settle_failed(GatewayError(Kind.INTERNAL, evidence=repr(error)), 500)
-        raise
     finally:
+        fault = sys.exception()
+        if not call.is_settled and not isinstance(fault, CannotCount):
+            # Told at the request's boundary; what was begun is booked here.
+            call.settle_failed(GatewayError(Kind.INTERNAL, evidence=repr(fault)), 500)
         gateway.leave(call)
         call.release()
         if exchange.record.error is not None and not exchange.record.attempts:

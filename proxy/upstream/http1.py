@@ -23,6 +23,8 @@ from typing import Protocol, cast
 
 import httptools
 
+from proxy.tasks import contained
+
 # A provider's head is 1 to 3 KiB. The parser joins the pieces of a header value as it gets them, so what it may see of
 # a head is counted before it sees it. Informational heads before the final one count as well.
 MAX_HEAD = 64 * 1024
@@ -430,12 +432,10 @@ class Connection(asyncio.Protocol):
 
     def _told(self, tell: Callable[..., None], *arguments: object) -> bool:
         """Call a receiver; return whether it took it."""
-        try:
-            tell(*arguments)
-        except Exception as error:  # noqa: BLE001 - a receiver's fault must not become the transport's
+        error = contained(tell, *arguments)
+        if error is not None:
             self._report(error)
-            return False
-        return True
+        return error is None
 
     def _tell_complete(self, receiver: Receiver) -> None:
         if not self._told(receiver.complete):
