@@ -13,13 +13,14 @@ import orjson
 from aiohttp import HttpVersion11, web
 from multidict import istr
 
-from proxy.dialects.depth import exceeds
 from proxy.errors import GatewayError, Kind, invalid
 from proxy.server.guard import Guard
 
 MAX_CONTAINERS = 200_000
 """Objects and arrays. A million empty ones parse for half a second; real bodies hold a few thousand."""
 MAX_DEPTH = 100
+_REWRITTEN = 1024 * 1024
+"""Bytes up to which writing a document again costs less than looking for names in it."""
 CRUMBS = 1024 * 1024
 """Bytes by which a body may take more than twice its size on the wire. A chunk for each byte takes six times its size, and most of
 a second of CPU for each mebibyte."""
@@ -51,7 +52,8 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         return await _gather(request, limit)
     # It came with its head, as nearly all do.
     body = content.read_nowait()
-    _check_amount(len(body), _brackets(body), limit)
+    # So many brackets take as many bytes.
+    _check_amount(len(body), _brackets(body) if len(body) > MAX_CONTAINERS else 0, limit)
     return body
 
 
@@ -85,26 +87,39 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise invalid(None, f"The body is {_kind(document)}, expected a JSON object.")
-    if _brackets(body) > MAX_DEPTH and exceeds(document, MAX_DEPTH):
-        raise invalid(None, f"The body is nested deeper than {MAX_DEPTH} levels.")
-    if _may_repeat(body, document):
+    names = _count_names(document)
+    # What is written as we would write it, as most SDKs do, has every name once.
+    if (len(body) > _REWRITTEN or orjson.dumps(document) != body) and _may_repeat(body, names):
         json.loads(body.decode(), object_pairs_hook=_unique, parse_int=str, parse_float=str)
     return document
 
 
-def _may_repeat(body: bytes, document: dict[str, Any]) -> bool:
-    """Tell whether a name may stand twice in an object of ``body``: bodies go on as they are, and of two parsers one may take the first.
+def _count_names(document: dict[str, Any]) -> int:
+    """Return how many names the objects of ``document`` have, or raise the 400 of one that is nested too deep.
 
-    There is a colon for each name. Whoever puts space in front of one is looked at more closely.
+    Level by level, so that depth costs no stack.
     """
     names = 0
     level: list[Any] = [document]
-    while level:
-        one = level.pop()
-        if isinstance(one, dict):
-            names += len(one)
-            one = one.values()
-        level += [inner for inner in one if isinstance(inner, dict | list)]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for one in level:
+            if type(one) is dict:
+                names += len(one)
+                one = one.values()  # noqa: PLW2901 - a list is its own values
+            below += [inner for inner in one if type(inner) is dict or type(inner) is list]
+        if not below:
+            return names
+        level = below
+    raise invalid(None, f"The body is nested deeper than {MAX_DEPTH} levels.")
+
+
+def _may_repeat(body: bytes, names: int) -> bool:
+    """Tell whether one of so many names may stand twice in an object of ``body``.
+
+    Bodies go on as they are, and of two parsers one may take the first. There is a colon for each name; whoever puts space in
+    front of one is looked at more closely.
+    """
     return body.count(b'":') - _escaped(body) != names or _SPACED.search(body) is not None
 
 
